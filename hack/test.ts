@@ -1,0 +1,76 @@
+/**
+ * `npm test`: runs the project's tests on Node's own runner and ends with a line `N passed, N failed`.
+ *
+ *   node hack/test.ts [--filter TEXT] [GROUP…]
+ *
+ * Groups run one after another; files of a group run in parallel where the group allows it. Test names are unique to a
+ * run, so that runs never collide; what a killed run left behind is cleared first (test/harness/sweep.ts).
+ */
+import { globSync } from 'node:fs';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { parseArgs } from 'node:util';
+
+const root = path.resolve(import.meta.dirname, '..');
+
+/** Real kernels and real time want a machine to themselves; pure tests do not. */
+const GROUPS = [
+  { name: 'checks', files: ['hack/**/*.test.ts'], concurrency: 1 },
+  { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts'], concurrency: 2 },
+  { name: 'script', files: ['test/script/**/*.test.ts'], concurrency: 2 },
+  { name: 'conformance', files: ['test/conformance/**/*.test.ts'], concurrency: 1 },
+  { name: 'datapath', files: ['test/datapath/**/*.test.ts'], concurrency: 1 },
+  { name: 'netns', files: ['test/netns/**/*.test.ts'], concurrency: 1 },
+  { name: 'runtime', files: ['test/runtime/**/*.test.ts'], concurrency: 1 },
+  { name: 'docs', files: ['docs/**/*.test.ts', 'test/docs/**/*.test.ts'], concurrency: 1 },
+] as const;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { filter: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+});
+if (values.help) {
+  console.log(`usage: node hack/test.ts [--filter TEXT] [${GROUPS.map((g) => g.name).join('|')}]...`);
+  process.exit(0);
+}
+const unknown = positionals.filter((name) => !GROUPS.some((group) => group.name === name));
+if (unknown.length > 0) {
+  console.error(`unknown group ${unknown.join(', ')}; groups are ${GROUPS.map((g) => g.name).join(', ')}`);
+  process.exit(2);
+}
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+for (const group of GROUPS) {
+  if (positionals.length > 0 && !positionals.includes(group.name)) continue;
+  const files = globSync([...group.files], { cwd: root })
+    .filter((file) => values.filter === undefined || file.includes(values.filter))
+    .sort()
+    .map((file) => path.join(root, file));
+  if (files.length === 0) continue;
+  console.log(`\n== ${group.name}: ${files.length} file${files.length === 1 ? '' : 's'}`);
+  await runGroup(files, group.concurrency);
+}
+console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+
+async function runGroup(files: string[], concurrency: number): Promise<void> {
+  const stream = run({ files, concurrency, timeout: 600_000 });
+  stream.on('test:pass', (event) => {
+    if (event.details.type === 'suite') return;
+    if (event.skip !== undefined) total.skipped++;
+    else total.passed++;
+  });
+  stream.on('test:fail', (event) => {
+    // A suite fails when one of its tests does: that test is already counted.
+    if (event.details.type === 'suite' && subtestsFailed(event.details.error)) return;
+    total.failed++;
+  });
+  await pipeline(stream, new spec(), process.stdout, { end: false });
+}
+
+/** node:test marks the error of a suite whose tests failed; its type does not say so. */
+function subtestsFailed(error: Error & { failureType?: string }): boolean {
+  return error.failureType === 'subtestsFailed';
+}
