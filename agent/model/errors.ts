@@ -38,6 +38,15 @@ export const ERROR_CATALOGUE = {
   IDENTITY_EXHAUSTED: { status: 502, remedy: 'use fewer distinct label sets: exclude labels with the label filter' },
   MAP_NOT_FOUND: { status: 404, remedy: 'list the maps with `weir map list`' },
   AGENT_UNREACHABLE: { status: 503, remedy: 'start weir-agent, or name its socket with --socket' },
+  AGENT_LOST: {
+    status: 503,
+    remedy: 'look at the log of weir-agent, then try again: the request may have taken effect',
+  },
+  AGENT_TIMEOUT: {
+    status: 504,
+    remedy: 'look at `weir status` and the log of weir-agent, then try again: the request may have taken effect',
+  },
+  ANSWER_INVALID: { status: 502, remedy: 'name the socket of weir-agent with --socket, and run matching versions' },
   AGENT_STARTING: { status: 503, remedy: 'try again shortly: the agent is still restoring its state' },
   INTERNAL: { status: 500, remedy: 'report this with the output of `weir debuginfo`' },
 

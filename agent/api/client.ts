@@ -1,0 +1,190 @@
+/**
+ * The one client of the agent's API, used by the CNI plugin, the CLI and the DNS proxy. It imports next to nothing, because
+ * the plugin's start pays for every module.
+ */
+import type {
+  BPFMap,
+  BPFMapList,
+  DaemonConfiguration,
+  DaemonConfigurationSpec,
+  DebugInfo,
+  Endpoint,
+  EndpointChangeRequest,
+  EndpointConfigurationSpec,
+  EndpointConfigurationStatus,
+  EndpointHealth,
+  EndpointStatusLog,
+  Identity,
+  IdentityEndpoints,
+  IPAMResponse,
+  IPListEntry,
+  LabelConfiguration,
+  LabelConfigurationSpec,
+  MonitorEvent,
+  Policy,
+  SelectorCache,
+  StatusResponse,
+} from './models.ts';
+import { exchange, streamLines, type ApiCall } from './transport.ts';
+
+export type { ApiCall, Method } from './transport.ts';
+
+/** Where the agent listens unless told otherwise (architecture.md §6). */
+export const DEFAULT_SOCKET = '/run/weir/weir.sock';
+
+/** Speaks to the agent that listens on one Unix socket. Every call is one connection. */
+export class ApiClient {
+  readonly socket: string;
+  readonly #timeoutMs: number | undefined;
+
+  /** @param timeoutMs limit of each call that names none, in milliseconds; streams have none. */
+  constructor(socket: string = DEFAULT_SOCKET, timeoutMs?: number) {
+    this.socket = socket;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Any call of the API; the methods with names are better where there is one.
+   *
+   * @throws WeirError AGENT_UNREACHABLE (not sent), AGENT_LOST, AGENT_TIMEOUT (perhaps in effect), ANSWER_INVALID, or the
+   *   fault that the agent answered, with its own code, object, field and remedy.
+   */
+  call(call: ApiCall): Promise<unknown> {
+    return exchange(this.socket, this.#timeoutMs === undefined ? call : { timeoutMs: this.#timeoutMs, ...call });
+  }
+
+  /**
+   * The lines of a streaming answer, each decoded from JSON, as they come. Leaving the loop, or aborting `signal`, closes
+   * the connection.
+   *
+   * @throws WeirError as {@link call} does.
+   */
+  stream(path: string, signal?: AbortSignal): AsyncGenerator<unknown, void, undefined> {
+    return streamLines(this.socket, { method: 'GET', path, ...(signal === undefined ? {} : { signal }) });
+  }
+
+  /** State of the agent and its parts. */
+  health(): Promise<StatusResponse> {
+    return this.call({ method: 'GET', path: '/v1/healthz' }) as Promise<StatusResponse>;
+  }
+
+  config(): Promise<DaemonConfiguration> {
+    return this.call({ method: 'GET', path: '/v1/config' }) as Promise<DaemonConfiguration>;
+  }
+
+  async patchConfig(spec: DaemonConfigurationSpec): Promise<void> {
+    await this.call({ method: 'PATCH', path: '/v1/config', body: spec });
+  }
+
+  debugInfo(): Promise<DebugInfo> {
+    return this.call({ method: 'GET', path: '/v1/debuginfo' }) as Promise<DebugInfo>;
+  }
+
+  /** All endpoints, or those that have every one of `labels`. */
+  endpoints(labels: readonly string[] = []): Promise<readonly Endpoint[]> {
+    const body = labels.length === 0 ? {} : { body: labels };
+    return this.call({ method: 'GET', path: '/v1/endpoint', ...body }) as Promise<readonly Endpoint[]>;
+  }
+
+  /** @param id a number, or a prefixed id such as `cni-attachment-id:<container>:<interface>`; so wherever an id is taken. */
+  endpoint(id: string): Promise<Endpoint> {
+    return this.call({ method: 'GET', path: endpointPath(id) }) as Promise<Endpoint>;
+  }
+
+  /** Creates an endpoint, or replaces the stale one of the same attachment. */
+  putEndpoint(id: string, request: EndpointChangeRequest, timeoutMs?: number): Promise<Endpoint> {
+    const limit = timeoutMs === undefined ? {} : { timeoutMs };
+    return this.call({ method: 'PUT', path: endpointPath(id), body: request, ...limit }) as Promise<Endpoint>;
+  }
+
+  async patchEndpoint(id: string, request: EndpointChangeRequest): Promise<void> {
+    await this.call({ method: 'PATCH', path: endpointPath(id), body: request });
+  }
+
+  /** @throws WeirError ENDPOINT_NOT_FOUND */
+  async deleteEndpoint(id: string, timeoutMs?: number): Promise<void> {
+    await this.call({ method: 'DELETE', path: endpointPath(id), ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+  }
+
+  /** Deletes every endpoint of a container. */
+  async deleteContainer(containerId: string): Promise<void> {
+    await this.call({ method: 'DELETE', path: '/v1/endpoint', body: { 'container-id': containerId } });
+  }
+
+  endpointHealth(id: string): Promise<EndpointHealth> {
+    return this.call({ method: 'GET', path: `${endpointPath(id)}/healthz` }) as Promise<EndpointHealth>;
+  }
+
+  endpointLog(id: string): Promise<EndpointStatusLog> {
+    return this.call({ method: 'GET', path: `${endpointPath(id)}/log` }) as Promise<EndpointStatusLog>;
+  }
+
+  endpointLabels(id: string): Promise<LabelConfiguration> {
+    return this.call({ method: 'GET', path: `${endpointPath(id)}/labels` }) as Promise<LabelConfiguration>;
+  }
+
+  async patchEndpointLabels(id: string, spec: LabelConfigurationSpec): Promise<void> {
+    await this.call({ method: 'PATCH', path: `${endpointPath(id)}/labels`, body: spec });
+  }
+
+  endpointConfig(id: string): Promise<EndpointConfigurationStatus> {
+    return this.call({ method: 'GET', path: `${endpointPath(id)}/config` }) as Promise<EndpointConfigurationStatus>;
+  }
+
+  async patchEndpointConfig(id: string, spec: EndpointConfigurationSpec): Promise<void> {
+    await this.call({ method: 'PATCH', path: `${endpointPath(id)}/config`, body: spec });
+  }
+
+  identities(): Promise<readonly Identity[]> {
+    return this.call({ method: 'GET', path: '/v1/identity' }) as Promise<readonly Identity[]>;
+  }
+
+  identity(id: number): Promise<Identity> {
+    return this.call({ method: 'GET', path: `/v1/identity/${id}` }) as Promise<Identity>;
+  }
+
+  identityEndpoints(): Promise<readonly IdentityEndpoints[]> {
+    return this.call({ method: 'GET', path: '/v1/identity/endpoints' }) as Promise<readonly IdentityEndpoints[]>;
+  }
+
+  /** What the ipcache holds, or the entry of one prefix. */
+  ips(cidr?: string): Promise<readonly IPListEntry[]> {
+    const query = cidr === undefined ? '' : `?cidr=${encodeURIComponent(cidr)}`;
+    return this.call({ method: 'GET', path: `/v1/ip${query}` }) as Promise<readonly IPListEntry[]>;
+  }
+
+  policy(): Promise<Policy> {
+    return this.call({ method: 'GET', path: '/v1/policy' }) as Promise<Policy>;
+  }
+
+  selectors(): Promise<SelectorCache> {
+    return this.call({ method: 'GET', path: '/v1/policy/selectors' }) as Promise<SelectorCache>;
+  }
+
+  maps(): Promise<BPFMapList> {
+    return this.call({ method: 'GET', path: '/v1/map' }) as Promise<BPFMapList>;
+  }
+
+  map(name: string): Promise<BPFMap> {
+    return this.call({ method: 'GET', path: `/v1/map/${encodeURIComponent(name)}` }) as Promise<BPFMap>;
+  }
+
+  /** Allocates an address of each family, or of one. */
+  allocateAddresses(owner: string, family?: 'ipv4' | 'ipv6'): Promise<IPAMResponse> {
+    const query = new URLSearchParams({ owner, ...(family === undefined ? {} : { family }) });
+    return this.call({ method: 'POST', path: `/v1/ipam?${query.toString()}` }) as Promise<IPAMResponse>;
+  }
+
+  async releaseAddress(ip: string): Promise<void> {
+    await this.call({ method: 'DELETE', path: `/v1/ipam/${encodeURIComponent(ip)}` });
+  }
+
+  /** Drops, traces and policy verdicts, live, until the loop is left or `signal` aborts. */
+  monitor(signal?: AbortSignal): AsyncGenerator<MonitorEvent, void, undefined> {
+    return this.stream('/v1/monitor', signal) as AsyncGenerator<MonitorEvent, void, undefined>;
+  }
+}
+
+function endpointPath(id: string): string {
+  return `/v1/endpoint/${encodeURIComponent(id)}`;
+}
