@@ -1,0 +1,148 @@
+import type { ChildProcess } from 'node:child_process';
+import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { run, runAsync, start, stop, tryRun, type Output } from './exec.ts';
+import { connect, Netns } from './netns.ts';
+import { uniqueName } from './run.ts';
+import { waitFor } from './wait.ts';
+
+const root = path.resolve(import.meta.dirname, '../..');
+
+/** Where the built programs are. */
+export const dist = path.join(root, 'dist');
+
+export interface NodeOptions {
+  readonly name?: string;
+  readonly podCidrs?: readonly string[];
+  /** More flags for the agent. */
+  readonly flags?: readonly string[];
+}
+
+/** Addresses of a node and of the world host beside it. */
+export const NODE_ADDRESSES = { v4: '192.0.2.1', v6: '2001:db8:0:1::1' } as const;
+export const WORLD_ADDRESSES = { v4: '192.0.2.100', v6: '2001:db8:0:1::100' } as const;
+export const POD_CIDRS = ['10.244.0.0/24', 'fd00:10:244::/64'] as const;
+
+/**
+ * A node: a network namespace with an agent of its own, its own state, pins and manifests. Beside it, in a namespace of
+ * its own, a host of the world.
+ */
+export class WeirNode implements AsyncDisposable {
+  readonly name: string;
+  readonly ns: Netns;
+  readonly world: Netns;
+  readonly dir: string;
+  readonly bpfRoot: string;
+  readonly manifests: string;
+  readonly socket: string;
+  readonly #options: NodeOptions;
+  #agent: ChildProcess | undefined;
+
+  constructor(options: NodeOptions = {}) {
+    this.#options = options;
+    this.name = options.name ?? 'node';
+    this.ns = new Netns(this.name);
+    this.world = new Netns('world');
+    const unique = uniqueName(this.name);
+    this.dir = mkdtempSync(path.join(tmpdir(), `${unique}-`));
+    this.bpfRoot = `/sys/fs/bpf/${unique}`;
+    this.manifests = path.join(this.dir, 'manifests');
+    this.socket = path.join(this.dir, 'weir.sock');
+    mkdirSync(this.manifests);
+    connect(
+      { ns: this.ns, name: 'eth0', addresses: [`${NODE_ADDRESSES.v4}/24`, `${NODE_ADDRESSES.v6}/64`] },
+      { ns: this.world, name: 'eth0', addresses: [`${WORLD_ADDRESSES.v4}/24`, `${WORLD_ADDRESSES.v6}/64`] },
+    );
+    for (const cidr of options.podCidrs ?? POD_CIDRS) {
+      this.world.ip(`route add ${cidr} via ${cidr.includes(':') ? NODE_ADDRESSES.v6 : NODE_ADDRESSES.v4}`);
+    }
+  }
+
+  /** File with what the agent logged. */
+  get log(): string {
+    return path.join(this.dir, 'agent.log');
+  }
+
+  get agentPid(): number | undefined {
+    return this.#agent?.pid;
+  }
+
+  /** Writes a manifest as an editor would, in one step; empty text removes it. */
+  manifest(file: string, text: string): void {
+    const target = path.join(this.manifests, file);
+    if (text === '') {
+      rmSync(target, { force: true });
+      return;
+    }
+    const draft = path.join(this.dir, `${path.basename(file)}.draft`);
+    writeFileSync(draft, text);
+    run(['mv', draft, target]);
+  }
+
+  /** Starts the agent and waits until it says that it is well. */
+  async startAgent(): Promise<void> {
+    const argv = [
+      ...this.ns.enter,
+      path.join(dist, 'weir-agent'),
+      ...['--socket', this.socket, '--state-dir', path.join(this.dir, 'state'), '--bpf-root', this.bpfRoot],
+      ...['--manifests', this.manifests, '--node-name', this.name, '--devices', 'eth0'],
+      ...(this.#options.podCidrs ?? POD_CIDRS).flatMap((cidr) => ['--pod-cidr', cidr]),
+      ...(this.#options.flags ?? []),
+    ];
+    const log = createWriteStream(this.log, { flags: 'a' });
+    await new Promise((resolve) => log.once('open', resolve));
+    this.#agent = start(argv, { stdio: ['ignore', log, log] });
+    log.close();
+    const agent = this.#agent;
+    await waitFor(
+      `the agent of ${this.name}`,
+      async () => {
+        if (agent.exitCode !== null || agent.signalCode !== null) throw new AgentEnded(this.logTail());
+        return (await this.weir('status', '--brief')).status === 0;
+      },
+      20_000,
+    );
+  }
+
+  /** Ends the agent; SIGKILL plays a crash. */
+  async stopAgent(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    if (this.#agent !== undefined) await stop(this.#agent, signal);
+    this.#agent = undefined;
+  }
+
+  /** Runs the `weir` CLI against this node's agent. */
+  async weir(...words: string[]): Promise<Output> {
+    return await runAsync([path.join(dist, 'weir'), '--socket', this.socket, ...words]);
+  }
+
+  /** Last lines of the agent's log. */
+  logTail(lines = 30): string {
+    return existsSync(this.log) ? readFileSync(this.log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stopAgent('SIGKILL');
+    this.ns[Symbol.dispose]();
+    this.world[Symbol.dispose]();
+    rmSync(this.bpfRoot, { recursive: true, force: true });
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** What an agent that is gone, and a node that is cleaned, must not leave behind: links in the node, pins. */
+  leftovers(): string[] {
+    const links = run(['ip', '-n', this.ns.name, '-br', 'link'])
+      .split('\n')
+      .map((line) => line.split(/[\s@]/)[0]!)
+      .filter((name) => name.startsWith('wr'));
+    const pins = tryRun(['find', this.bpfRoot, '-type', 'f']).stdout.split('\n').filter(Boolean);
+    return [...links, ...pins];
+  }
+}
+
+/** The agent ended by itself while it was expected to run. */
+export class AgentEnded extends Error {
+  constructor(log: string) {
+    super(`the agent ended; its log:\n${log}`);
+  }
+}

@@ -1,0 +1,26 @@
+/** Clears what killed runs left behind: namespaces, bpffs pins, temporary folders, by the pid in their names. */
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { tryRun } from './exec.ts';
+import { isOrphan } from './run.ts';
+
+/** Removes every orphan and returns its name. */
+export function sweep(): string[] {
+  const swept: string[] = [];
+  for (const name of orphansIn('/run/netns')) {
+    tryRun(['ip', 'netns', 'del', name]);
+    swept.push(name);
+  }
+  for (const folder of ['/sys/fs/bpf', tmpdir()]) {
+    for (const name of orphansIn(folder)) {
+      rmSync(path.join(folder, name), { recursive: true, force: true });
+      swept.push(name);
+    }
+  }
+  return swept;
+}
+
+function orphansIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).filter(isOrphan) : [];
+}
