@@ -1,0 +1,181 @@
+import { formatCidr, maskAddress, type Address, type Cidr } from '../model/address.ts';
+import type { IpcacheEntry } from '../model/datapath.ts';
+import { sourceOutranks, type IpcacheSource } from './source.ts';
+
+/** What one owner of one source says about a prefix. */
+export interface IpcacheRecord extends IpcacheEntry {
+  readonly source: IpcacheSource;
+  /**
+   * Who said it, within the source: an endpoint, a policy, a node. Only that owner's removal takes it back, so that
+   * the late removal of a pod does not take the address from the pod that got it next. Empty when a source has one owner.
+   */
+  readonly owner: string;
+  /** The workload at the address, for people. */
+  readonly namespace?: string;
+  readonly podName?: string;
+}
+
+/** The answer for one prefix changed. Never both absent, and never equal. */
+export interface IpcacheChange {
+  readonly prefix: Cidr;
+  readonly before?: IpcacheRecord;
+  readonly after?: IpcacheRecord;
+}
+
+export type IpcacheListener = (changes: readonly IpcacheChange[]) => void;
+
+/** Takes back what `owner` of `source` said about `prefix`. */
+export interface IpcacheRemoval {
+  readonly prefix: Cidr;
+  readonly source: IpcacheSource;
+  readonly owner: string;
+}
+
+/** Contributions to one prefix: the one believed first. */
+interface Slot {
+  readonly prefix: Cidr;
+  records: readonly IpcacheRecord[];
+}
+
+/**
+ * Prefix → identity, as the whole agent knows it. For each prefix the record of the best source wins, among equals the
+ * latest. Listeners hear of changes of the winner only, in the order in which they happened.
+ */
+export class Ipcache {
+  readonly #slots = new Map<string, Slot>();
+  /** How many prefixes there are of each length, by family, so that a lookup tries only lengths that exist. */
+  readonly #lengths: Record<4 | 6, Map<number, number>> = { 4: new Map(), 6: new Map() };
+  readonly #listeners = new Set<IpcacheListener>();
+
+  /** How many prefixes have an identity. */
+  get size(): number {
+    return this.#slots.size;
+  }
+
+  /** Adds or replaces what each record's owner says. */
+  upsert(...records: readonly IpcacheRecord[]): void {
+    this.apply(records, []);
+  }
+
+  /** Takes back what the owners said; what was never said is fine. */
+  remove(...removals: readonly IpcacheRemoval[]): void {
+    this.apply([], removals);
+  }
+
+  /** Takes back everything that `owner` of `source` said. Walks all prefixes: who knows its own uses `remove`. */
+  removeOwner(source: IpcacheSource, owner: string): void {
+    const removals: IpcacheRemoval[] = [];
+    for (const { prefix, records } of this.#slots.values()) {
+      if (records.some((record) => isOf(record, { source, owner }))) removals.push({ prefix, source, owner });
+    }
+    this.apply([], removals);
+  }
+
+  /** Upserts and removals as one change: listeners see only its outcome. */
+  apply(upserts: readonly IpcacheRecord[], removals: readonly IpcacheRemoval[]): void {
+    const before = new Map<string, IpcacheRecord | undefined>();
+    for (const record of upserts) this.#change(record.prefix, before, (records) => withRecord(records, record));
+    for (const removal of removals) {
+      this.#change(removal.prefix, before, (records) => records.filter((record) => !isOf(record, removal)));
+    }
+    const changes: IpcacheChange[] = [];
+    for (const [key, old] of before) {
+      const now = this.#slots.get(key)?.records[0];
+      if (sameAnswer(old, now)) continue;
+      const prefix = (now ?? old)!.prefix;
+      changes.push({ prefix, ...(old && { before: old }), ...(now && { after: now }) });
+    }
+    if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
+  }
+
+  /** The winning record of exactly this prefix. */
+  get(prefix: Cidr): IpcacheRecord | undefined {
+    return this.#slots.get(formatCidr(prefix))?.records[0];
+  }
+
+  /** All that is said about exactly this prefix, the one believed first. */
+  records(prefix: Cidr): readonly IpcacheRecord[] {
+    return this.#slots.get(formatCidr(prefix))?.records ?? [];
+  }
+
+  /** The winning record of the longest prefix that covers `address`, as the kernel's map answers. */
+  lookup(address: Address): IpcacheRecord | undefined {
+    const lengths = [...this.#lengths[address.family].keys()].sort((a, b) => b - a);
+    for (const length of lengths) {
+      const record = this.get({ address: maskAddress(address, length), length });
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+
+  /** The winning records of all prefixes. */
+  *entries(): Generator<IpcacheRecord> {
+    for (const { records } of this.#slots.values()) yield records[0]!;
+  }
+
+  /**
+   * Calls `listener` with all that stands, as one change, then with every change. What it throws reaches whoever
+   * made the change.
+   *
+   * @returns ends the subscription
+   */
+  subscribe(listener: IpcacheListener): () => void {
+    const standing = [...this.entries()].map((after) => ({ prefix: after.prefix, after }));
+    this.#listeners.add(listener);
+    if (standing.length > 0) listener(standing);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #change(
+    prefix: Cidr,
+    before: Map<string, IpcacheRecord | undefined>,
+    edit: (records: readonly IpcacheRecord[]) => readonly IpcacheRecord[],
+  ): void {
+    const key = formatCidr(prefix);
+    const slot = this.#slots.get(key);
+    if (!before.has(key)) before.set(key, slot?.records[0]);
+    const records = edit(slot?.records ?? []);
+    if (records.length > 0 && slot !== undefined) slot.records = records;
+    else if (records.length > 0) {
+      this.#slots.set(key, { prefix, records });
+      this.#count(prefix, 1);
+    } else if (this.#slots.delete(key)) this.#count(prefix, -1);
+  }
+
+  #count({ address, length }: Cidr, by: number): void {
+    const lengths = this.#lengths[address.family];
+    const count = (lengths.get(length) ?? 0) + by;
+    if (count === 0) lengths.delete(length);
+    else lengths.set(length, count);
+  }
+}
+
+function isOf(record: IpcacheRecord, of: Pick<IpcacheRecord, 'source' | 'owner'>): boolean {
+  return record.source === of.source && record.owner === of.owner;
+}
+
+/** `records` with `added` in its place: before all of its own rank, after all of a better one. */
+function withRecord(records: readonly IpcacheRecord[], added: IpcacheRecord): readonly IpcacheRecord[] {
+  const same = records.find((record) => isOf(record, added));
+  // Saying the same thing again is not news, and must not put an owner before another of its source.
+  if (same !== undefined && sameAnswer(same, added)) return records;
+  const others = records.filter((record) => !isOf(record, added));
+  const better = others.filter((record) => sourceOutranks(record.source, added.source));
+  return [...better, added, ...others.slice(better.length)];
+}
+
+function sameAnswer(a: IpcacheRecord | undefined, b: IpcacheRecord | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return (
+    isOf(a, b) &&
+    a.identity === b.identity &&
+    a.namespace === b.namespace &&
+    a.podName === b.podName &&
+    sameAddress(a.tunnelEndpoint, b.tunnelEndpoint)
+  );
+}
+
+function sameAddress(a: Address | undefined, b: Address | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.family === b.family && a.bytes.every((byte, i) => byte === b.bytes[i]);
+}
