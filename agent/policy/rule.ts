@@ -4,6 +4,7 @@
  * rule came from, except to say so to a person.
  */
 import type { Cidr } from '../model/address.ts';
+import type { Label } from '../model/labels.ts';
 import type { Direction } from '../model/mapstate.ts';
 
 /** Where a rule came from, to the item of the list it stands in. */
@@ -61,6 +62,7 @@ export type PeerSelector =
   | {
       readonly kind: 'service';
       readonly service:
+        /** An empty namespace is any namespace. */
         | { readonly namespace: string; readonly name: string }
         | { readonly namespace: string; readonly selector: LabelSelector };
     }
@@ -101,7 +103,7 @@ export interface RuleStanza {
   readonly action: 'allow' | 'deny' | 'pass';
   /** Undefined: every peer. Empty: none at all (S15). */
   readonly peers: readonly PeerSelector[] | undefined;
-  /** Undefined: every port of every protocol. */
+  /** Undefined: every port of every protocol. Empty: none at all. */
   readonly ports: readonly PortSelector[] | undefined;
   readonly auth?: AuthMode;
 }
@@ -122,6 +124,8 @@ export interface Rule {
   /** Whether the rule speaks about the direction at all, default deny or not (S12). */
   readonly selects: { readonly ingress: boolean; readonly egress: boolean };
   readonly description?: string;
+  /** `labels` of the rule as the user wrote them, for people and for `policy get`; they decide nothing. */
+  readonly labels?: readonly Label[];
   /** `log.value`, shown with the flows that the rule decides. */
   readonly log?: string;
 }

@@ -8,7 +8,7 @@ import type { DecodeOptions } from './options.ts';
 export { formatIssue, type PolicyIssue } from './issue.ts';
 export { DEFAULT_DECODE_OPTIONS, type DecodeOptions } from './options.ts';
 
-/** The kinds that {@link decodePolicy} understands. */
+/** The kinds that a {@link DecodePolicy} understands. */
 export const POLICY_KINDS = [
   'CiliumNetworkPolicy',
   'CiliumClusterwideNetworkPolicy',
@@ -22,3 +22,6 @@ export type PolicyKind = (typeof POLICY_KINDS)[number];
 export type DecodeResult =
   | { readonly rules: readonly Rule[]; readonly errors?: undefined }
   | { readonly errors: readonly PolicyIssue[]; readonly rules?: undefined };
+
+/** Signature of `decodePolicy(object, options)`. */
+export type DecodePolicy = (object: unknown, options?: DecodeOptions) => DecodeResult;

@@ -1,7 +1,11 @@
 /** What the agent's configuration has to say about which policies are valid and what they mean. */
 export interface DecodeOptions {
-  /** `refuse` (the default): a field nobody knows rejects the object. `ignore`: as an API server that prunes. */
-  readonly unknownFields?: 'refuse' | 'ignore';
+  /**
+   * `enforce` (the default): what the kind's own schema forbids is refused here too: unknown fields, values outside an
+   * enumeration, fields of a bygone version. `ignore`: only what would be meaningless to an agent is refused, as for an
+   * object that an API server has already checked and pruned.
+   */
+  readonly schema?: 'enforce' | 'ignore';
   /** Name of the own cluster. */
   readonly clusterName: string;
   /** A peer selector that names no cluster means the own one. */
@@ -20,7 +24,7 @@ export interface DecodeOptions {
 
 /** An agent without flags. */
 export const DEFAULT_DECODE_OPTIONS: DecodeOptions = {
-  unknownFields: 'refuse',
+  schema: 'enforce',
   clusterName: 'default',
   defaultLocalCluster: true,
   l7Proxy: true,
