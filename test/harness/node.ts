@@ -116,6 +116,17 @@ export class WeirNode implements AsyncDisposable {
     return await runAsync([path.join(dist, 'weir'), '--socket', this.socket, ...words]);
   }
 
+  /** Takes away all that the agent put into the node; returns what it complained of. */
+  async uninstall(): Promise<string[]> {
+    const { stderr, status } = await runAsync([
+      ...this.ns.enter,
+      path.join(dist, 'weir-agent'),
+      ...['--uninstall', '--socket', this.socket, '--state-dir', path.join(this.dir, 'state')],
+      ...['--bpf-root', this.bpfRoot],
+    ]);
+    return status === 0 ? [] : [`uninstall: exit ${status} ${stderr.trim()}`];
+  }
+
   /** Last lines of the agent's log. */
   logTail(lines = 30): string {
     return existsSync(this.log) ? readFileSync(this.log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '';
