@@ -1,0 +1,230 @@
+import type { Clock } from '../model/clock.ts';
+import { WeirError } from '../model/errors.ts';
+import { identityId, type Identity, type IdentityId } from '../model/identity.ts';
+import { canonicalLabels, formatLabel, labelSetKey, parseLabel, type Label } from '../model/labels.ts';
+import { JsonFile } from '../state/json-file.ts';
+
+/** What came into being and what ceased to exist. */
+export interface IdentityChanges {
+  readonly added: readonly Identity[];
+  readonly removed: readonly Identity[];
+}
+
+export interface AllocatorOptions {
+  /** Name of the scope, for errors. */
+  readonly name: string;
+  /** Inclusive bounds of the numbers. */
+  readonly scope: { readonly first: number; readonly last: number };
+  /** Where the numbers are kept across restarts. */
+  readonly path: string;
+  readonly clock: Clock;
+  /** Called in the turn in which an identity appears or disappears, before anybody can use it. */
+  readonly onChange: (changes: IdentityChanges) => void;
+  /** How long an identity without users keeps its number. */
+  readonly graceMs?: number;
+}
+
+interface Entry {
+  readonly identity: Identity;
+  references: number;
+  /** Cancels the removal that is due when nobody takes the identity again. */
+  cancelRemoval?: () => void;
+}
+
+/** Long enough for a Deployment to replace its pods, or for an agent to restore them. */
+const GRACE_MS = 60_000;
+
+/**
+ * Numbers for label sets, unique in one scope (S1, S5), remembered in a file. Equal sets share a number as long as
+ * anybody holds it and a while longer; a freed number is taken again only after all others, because flows that it
+ * judged may still be under way.
+ */
+export class IdentityAllocator {
+  readonly #options: AllocatorOptions;
+  readonly #file: JsonFile<readonly StoredIdentity[]>;
+  readonly #byId = new Map<IdentityId, Entry>();
+  readonly #byLabels = new Map<string, Entry>();
+  /** Numbers that something still refers to although their labels are unknown: never given out. */
+  readonly #reserved = new Set<IdentityId>();
+  /** Known in memory, not yet on disk. */
+  readonly #unsaved = new Set<Entry>();
+  #cursor: number;
+
+  private constructor(options: AllocatorOptions) {
+    this.#options = options;
+    this.#file = new JsonFile(options.path, decodeStored);
+    this.#cursor = options.scope.first;
+  }
+
+  /**
+   * Takes up what the file remembers. A file that does not decode is set aside and told in `problem`; the caller then
+   * says with {@link adopt} and {@link reserve} which numbers are in use.
+   */
+  static async open(options: AllocatorOptions): Promise<{ allocator: IdentityAllocator; problem?: WeirError }> {
+    const allocator = new IdentityAllocator(options);
+    const outcome = await allocator.#file.read(options.clock.now());
+    if (outcome.kind === 'corrupt') return { allocator, problem: outcome.error };
+    if (outcome.kind === 'value') {
+      for (const { id, labels } of outcome.value) {
+        const identity = { id: identityId(id), labels: canonicalLabels(labels.map((text) => parseLabel(text))) };
+        if (allocator.#inScope(identity.id)) allocator.#scheduleRemoval(allocator.#insert(identity));
+      }
+    }
+    return { allocator };
+  }
+
+  /**
+   * The identity of `labels`, with one more reference on it. Resolves when a restart would remember the number.
+   *
+   * @throws WeirError IDENTITY_EXHAUSTED, STATE_WRITE_FAILED; no reference is taken then.
+   */
+  async acquire(labels: Iterable<Label>): Promise<Identity> {
+    const canonical = canonicalLabels(labels);
+    const known = this.#byLabels.get(labelSetKey(canonical));
+    const entry = known ?? this.#insert({ id: this.#nextNumber(), labels: canonical });
+    this.#hold(entry);
+    try {
+      // Also for a known identity: another caller's write of it may still be under way.
+      if (known === undefined || this.#unsaved.has(entry)) await this.#save(entry);
+    } catch (error) {
+      this.release(entry.identity.id);
+      throw error;
+    }
+    return entry.identity;
+  }
+
+  /**
+   * Takes a reference on an identity that somebody remembered under a number of its own, such as an endpoint restored
+   * from its state. Gives the identity that is to be used: another one when the number has gone to other labels.
+   */
+  async adopt(identity: Identity): Promise<Identity> {
+    const labels = canonicalLabels(identity.labels);
+    const taken = this.#byId.has(identity.id) || this.#byLabels.has(labelSetKey(labels));
+    if (!taken && this.#inScope(identity.id)) {
+      this.#reserved.delete(identity.id);
+      const entry = this.#insert({ id: identity.id, labels });
+      this.#hold(entry);
+      await this.#save(entry);
+      return entry.identity;
+    }
+    return this.acquire(labels);
+  }
+
+  /** Keeps a number out of use until the next start. */
+  reserve(id: IdentityId): void {
+    if (!this.#byId.has(id)) this.#reserved.add(id);
+  }
+
+  /** Gives back one reference; an unknown number is fine. */
+  release(id: IdentityId): void {
+    const entry = this.#byId.get(id);
+    if (entry === undefined || entry.references === 0) return;
+    entry.references--;
+    if (entry.references === 0) this.#scheduleRemoval(entry);
+  }
+
+  get(id: IdentityId): Identity | undefined {
+    return this.#byId.get(id)?.identity;
+  }
+
+  /** The identity of a label set, if it has one. */
+  find(labels: Iterable<Label>): Identity | undefined {
+    return this.#byLabels.get(labelSetKey(canonicalLabels(labels)))?.identity;
+  }
+
+  references(id: IdentityId): number {
+    return this.#byId.get(id)?.references ?? 0;
+  }
+
+  /** Ascending by number. */
+  list(): Identity[] {
+    return [...this.#byId.values()].map((entry) => entry.identity).sort((a, b) => a.id - b.id);
+  }
+
+  async #save(entry: Entry): Promise<void> {
+    this.#unsaved.add(entry);
+    await this.#file.write(this.#stored());
+    this.#unsaved.delete(entry);
+  }
+
+  #insert(identity: Identity): Entry {
+    const entry: Entry = { identity, references: 0 };
+    this.#byId.set(identity.id, entry);
+    this.#byLabels.set(labelSetKey(identity.labels), entry);
+    this.#options.onChange({ added: [identity], removed: [] });
+    return entry;
+  }
+
+  #hold(entry: Entry): void {
+    entry.references++;
+    entry.cancelRemoval?.();
+    delete entry.cancelRemoval;
+  }
+
+  #scheduleRemoval(entry: Entry): void {
+    entry.cancelRemoval?.();
+    entry.cancelRemoval = this.#options.clock.after(this.#options.graceMs ?? GRACE_MS, () => this.#remove(entry));
+  }
+
+  #remove(entry: Entry): void {
+    this.#byId.delete(entry.identity.id);
+    this.#byLabels.delete(labelSetKey(entry.identity.labels));
+    this.#unsaved.delete(entry);
+    entry.cancelRemoval?.();
+    this.#options.onChange({ added: [], removed: [entry.identity] });
+    // The file then remembers one number too many, which the next write or the next start puts right.
+    this.#file.write(this.#stored()).catch(() => undefined);
+  }
+
+  #nextNumber(): IdentityId {
+    const { first, last } = this.#options.scope;
+    for (let tried = 0; tried <= last - first; tried++) {
+      const id = identityId(this.#cursor);
+      this.#cursor = this.#cursor === last ? first : this.#cursor + 1;
+      if (!this.#byId.has(id) && !this.#reserved.has(id)) return id;
+    }
+    const unused = [...this.#byId.values()].find((entry) => entry.references === 0);
+    if (unused !== undefined) {
+      this.#remove(unused);
+      return unused.identity.id;
+    }
+    throw new WeirError(
+      'IDENTITY_EXHAUSTED',
+      `all ${last - first + 1} identities of the ${this.#options.name} are taken`,
+    );
+  }
+
+  #stored(): StoredIdentity[] {
+    return this.list().map(({ id, labels }) => ({ id, labels: labels.map(formatLabel) }));
+  }
+
+  #inScope(id: IdentityId): boolean {
+    return id >= this.#options.scope.first && id <= this.#options.scope.last;
+  }
+}
+
+/** An identity on disk: labels as text. */
+interface StoredIdentity {
+  readonly id: number;
+  readonly labels: readonly string[];
+}
+
+function decodeStored(json: unknown): readonly StoredIdentity[] {
+  if (!Array.isArray(json)) throw new Error('expected a list of identities');
+  const numbers = new Set<number>();
+  const sets = new Set<string>();
+  return json.map((item: unknown) => {
+    if (!isStored(item)) throw new Error(`not an identity: ${JSON.stringify(item)}`);
+    const key = labelSetKey(canonicalLabels(item.labels.map((text) => parseLabel(text))));
+    if (numbers.has(item.id) || sets.has(key)) throw new Error(`identity ${item.id} stands there twice`);
+    numbers.add(item.id);
+    sets.add(key);
+    return item;
+  });
+}
+
+function isStored(item: unknown): item is StoredIdentity {
+  if (typeof item !== 'object' || item === null || !('id' in item) || !('labels' in item)) return false;
+  const { id, labels } = item;
+  return Number.isInteger(id) && Array.isArray(labels) && labels.every((label) => typeof label === 'string');
+}
