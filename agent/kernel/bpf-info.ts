@@ -1,0 +1,77 @@
+/** What the kernel tells about a map, a program or a link that one holds a descriptor of. */
+import { BPF, bpf, bpfAttr } from './bpf-syscall.ts';
+import { memory, readCString } from './memory.ts';
+
+const info = memory(256);
+
+function objectInfo(fd: number): Buffer {
+  info.bytes.fill(0);
+  const b = bpfAttr();
+  b.writeUInt32LE(fd, 0);
+  b.writeUInt32LE(info.bytes.length, 4);
+  b.writeBigUInt64LE(info.address, 8);
+  bpf(BPF.OBJ_GET_INFO_BY_FD, 16, 'read what a BPF object is');
+  return info.bytes;
+}
+
+export interface MapInfo {
+  readonly type: number;
+  readonly id: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+  readonly name: string;
+}
+
+/** struct bpf_map_info of a map's descriptor. */
+export function mapInfo(fd: number): MapInfo {
+  const b = objectInfo(fd);
+  return {
+    type: b.readUInt32LE(0),
+    id: b.readUInt32LE(4),
+    keySize: b.readUInt32LE(8),
+    valueSize: b.readUInt32LE(12),
+    maxEntries: b.readUInt32LE(16),
+    flags: b.readUInt32LE(20),
+    name: readCString(b.subarray(24, 40)),
+  };
+}
+
+export interface ProgramInfo {
+  readonly type: number;
+  readonly id: number;
+  /** Hash of the instructions, in hexadecimal. */
+  readonly tag: string;
+  readonly name: string;
+}
+
+/** struct bpf_prog_info of a program's descriptor. */
+export function programInfo(fd: number): ProgramInfo {
+  const b = objectInfo(fd);
+  return {
+    type: b.readUInt32LE(0),
+    id: b.readUInt32LE(4),
+    tag: b.toString('hex', 8, 16),
+    name: readCString(b.subarray(64, 80)),
+  };
+}
+
+export interface LinkInfo {
+  readonly id: number;
+  readonly programId: number;
+  /** 0 once the device is gone. */
+  readonly ifindex: number;
+  readonly attachType: number;
+}
+
+/** struct bpf_link_info of a TCX link's descriptor. */
+export function linkInfo(fd: number): LinkInfo {
+  const b = objectInfo(fd);
+  return {
+    id: b.readUInt32LE(4),
+    programId: b.readUInt32LE(8),
+    ifindex: b.readUInt32LE(16),
+    attachType: b.readUInt32LE(20),
+  };
+}

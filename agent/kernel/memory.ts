@@ -1,0 +1,30 @@
+import koffi from 'koffi';
+
+/** Bytes at a fixed address that the kernel may read and write, kept alive by whoever holds this object. */
+export interface Memory {
+  readonly bytes: Buffer;
+  readonly address: bigint;
+}
+
+/**
+ * Zeroed memory. It is the backing store of an ArrayBuffer: V8 never moves one and frees it with its last reference, so
+ * hold the result for as long as the kernel may use the address. (A small typed array would not do: V8 keeps those on
+ * its own heap and moves them.)
+ */
+export function memory(size: number): Memory {
+  const buffer = new ArrayBuffer(size);
+  return { bytes: Buffer.from(buffer), address: koffi.address(buffer) };
+}
+
+/** `text` as a NUL-terminated string. */
+export function cString(text: string): Memory {
+  const string = memory(Buffer.byteLength(text) + 1);
+  string.bytes.write(text);
+  return string;
+}
+
+/** The text of a NUL-terminated string inside a field of fixed size. */
+export function readCString(field: Buffer): string {
+  const end = field.indexOf(0);
+  return field.toString('utf8', 0, end < 0 ? field.length : end);
+}

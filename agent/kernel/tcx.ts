@@ -1,0 +1,145 @@
+/** TCX: programs at a device's ingress and egress, held by links that outlive the agent when pinned (Linux 6.6). */
+import { unlinkSync } from 'node:fs';
+import { type LinkInfo, linkInfo } from './bpf-info.ts';
+import { ATTACH_TYPE, linkCreate, linkCreateSync, linkDetach, linkDetachSync, linkUpdate } from './bpf-syscall.ts';
+import { objectGet, objectPin } from './bpf-syscall.ts';
+import { ERRNO, isErrno } from './errno.ts';
+import { closeFile } from './libc.ts';
+
+/** As the device sees it: what comes in from it, what goes out to it. */
+export type TcxHook = 'ingress' | 'egress';
+
+const TYPES = { ingress: ATTACH_TYPE.TCX_INGRESS, egress: ATTACH_TYPE.TCX_EGRESS } as const;
+
+/** A program attached to a device. Without a pin it ends with its descriptor. */
+export class TcxLink implements Disposable {
+  readonly fd: number;
+  #open = true;
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** Attaches to a device of the process's own network namespace, on a worker thread: the kernel waits 6 to 12 ms. */
+  static async create(programFd: number, ifindex: number, hook: TcxHook): Promise<TcxLink> {
+    return new TcxLink(await linkCreate(programFd, ifindex, TYPES[hook]));
+  }
+
+  /** As {@link create}, in place: for the namespace that `inNetns` has entered. */
+  static createSync(programFd: number, ifindex: number, hook: TcxHook): TcxLink {
+    return new TcxLink(linkCreateSync(programFd, ifindex, TYPES[hook]));
+  }
+
+  /** Undefined when nothing is pinned at `path`. */
+  static openPinned(path: string): TcxLink | undefined {
+    try {
+      return new TcxLink(objectGet(path));
+    } catch (error) {
+      if (isErrno(error, ERRNO.ENOENT)) return undefined;
+      throw error;
+    }
+  }
+
+  info(): LinkInfo {
+    return linkInfo(this.fd);
+  }
+
+  /**
+   * Replaces the program atomically: no packet passes in between.
+   * @returns false when that program was there already
+   * @throws KernelError SYSCALL_FAILED; ENOLINK when the device is gone
+   */
+  update(programFd: number): boolean {
+    try {
+      linkUpdate(this.fd, programFd);
+      return true;
+    } catch (error) {
+      // The kernel says EEXIST for the program it has.
+      if (isErrno(error, ERRNO.EEXIST)) return false;
+      throw error;
+    }
+  }
+
+  /** @throws KernelError SYSCALL_FAILED; EEXIST when something is pinned there */
+  pin(path: string): void {
+    objectPin(this.fd, path);
+  }
+
+  /** Takes the program off the device on a worker thread; the pin, if any, is left dangling. */
+  async detach(): Promise<void> {
+    await linkDetach(this.fd);
+  }
+
+  detachSync(): void {
+    linkDetachSync(this.fd);
+  }
+
+  /** Closes the descriptor. The last one of an unpinned link takes the program off, which blocks for 6 to 12 ms. */
+  close(): void {
+    if (this.#open) closeFile(this.fd);
+    this.#open = false;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Where a program belongs, and where its link is remembered. */
+export interface TcxAttachment {
+  readonly ifindex: number;
+  readonly hook: TcxHook;
+  /** Absolute path on a BPF file system whose folder exists. */
+  readonly pin: string;
+}
+
+/** {@link TcxLink.create}, or {@link TcxLink.createSync}. */
+export type CreateTcxLink = (programFd: number, ifindex: number, hook: TcxHook) => TcxLink | Promise<TcxLink>;
+
+/**
+ * Brings `programFd` to a device: atomically through the pinned link when one stands there, else by a new one. A pin
+ * whose device is gone, or another, is replaced.
+ *
+ * @param create how to attach; in place for tests that have entered a namespace
+ */
+export async function attachTcx(
+  programFd: number,
+  { ifindex, hook, pin }: TcxAttachment,
+  create: CreateTcxLink = (...args) => TcxLink.create(...args),
+): Promise<'attached' | 'updated' | 'unchanged'> {
+  using standing = TcxLink.openPinned(pin);
+  if (standing !== undefined) {
+    const now = standing.info();
+    if (now.ifindex === ifindex && now.attachType === TYPES[hook]) {
+      return standing.update(programFd) ? 'updated' : 'unchanged';
+    }
+    if (now.ifindex !== 0) await standing.detach();
+    unlinkSync(pin);
+  }
+  using link = await create(programFd, ifindex, hook);
+  try {
+    link.pin(pin);
+  } catch (error) {
+    // Closing an unpinned link would block this thread for the same grace period.
+    await link.detach();
+    throw error;
+  }
+  return 'attached';
+}
+
+/** Takes the program of a pinned link off its device and removes the pin. @returns false when nothing is pinned there */
+export async function detachTcx(pin: string): Promise<boolean> {
+  using link = TcxLink.openPinned(pin);
+  if (link === undefined) return false;
+  // A link whose device is gone has nothing to detach.
+  if (link.info().ifindex !== 0) await link.detach();
+  unlinkSync(pin);
+  return true;
+}
+
+/** Whether the link pinned at `pin` holds a program on `ifindex`, and which. */
+export function tcxProgram(pin: string, ifindex: number): number | undefined {
+  using link = TcxLink.openPinned(pin);
+  const now = link?.info();
+  return now?.ifindex === ifindex && now.programId !== 0 ? now.programId : undefined;
+}
