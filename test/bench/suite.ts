@@ -1,0 +1,20 @@
+/** One bench: prints its own table, with ratios against a baseline that it takes in the same run. */
+export interface Bench {
+  readonly name: string;
+  readonly title: string;
+  run(print: (line: string) => void): Promise<void>;
+}
+
+/** Median of some numbers. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** `0.97x (0.91-1.03)`: median and spread of pairwise ratios `a[i] / b[i]`. */
+export function ratios(a: readonly number[], b: readonly number[]): string {
+  const pairs = a.map((value, i) => value / b[i]!);
+  const [low, high] = [Math.min(...pairs), Math.max(...pairs)];
+  return `${median(pairs).toFixed(2)}x (${low.toFixed(2)}-${high.toFixed(2)})`;
+}
