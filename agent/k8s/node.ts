@@ -1,0 +1,56 @@
+import { parseAddress, parseCidr, type Address, type Cidr } from '../model/address.ts';
+import type { Resource } from '../model/resource.ts';
+import { Fields } from './fields.ts';
+
+/** An address of a node and what it is for. */
+export interface NodeAddress {
+  /** `InternalIP`, `ExternalIP` or `CiliumInternalIP` (the router's address inside the pod network). */
+  readonly type: 'InternalIP' | 'ExternalIP' | 'CiliumInternalIP';
+  readonly address: Address;
+}
+
+/** What the agent needs to know of a Node. */
+export interface Node {
+  readonly name: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly annotations: ReadonlyMap<string, string>;
+  readonly podCidrs: readonly Cidr[];
+  readonly addresses: readonly NodeAddress[];
+}
+
+/** Annotations by which a node tells the others its router's addresses. */
+const ROUTER_ANNOTATIONS = ['network.cilium.io/ipv4-cilium-host', 'network.cilium.io/ipv6-cilium-host'] as const;
+
+/** @throws WeirError RESOURCE_INVALID naming the field. */
+export function decodeNode(resource: Resource): Node {
+  const node = Fields.of(resource, 'Node');
+  const metadata = node.object('metadata');
+  const annotations = metadata.stringMap('annotations');
+  const router = ROUTER_ANNOTATIONS.flatMap((key): NodeAddress[] => {
+    const text = annotations.get(key);
+    if (text === undefined || text === '') return [];
+    const field = `annotations[${JSON.stringify(key)}]`;
+    return [{ type: 'CiliumInternalIP', address: metadata.parsed(field, text, parseAddress) }];
+  });
+  return {
+    name: resource.name,
+    labels: metadata.stringMap('labels'),
+    annotations,
+    podCidrs: podCidrs(node.object('spec')),
+    addresses: [...node.object('status').objects('addresses').flatMap(nodeAddress), ...router],
+  };
+}
+
+function podCidrs(spec: Fields): Cidr[] {
+  const listed = spec.cidrs('podCIDRs');
+  if (listed.length > 0) return listed;
+  const single = spec.optionalString('podCIDR');
+  return single === undefined || single === '' ? [] : [spec.parsed('podCIDR', single, parseCidr)];
+}
+
+/** Host names and DNS names are no addresses that packets carry. */
+function nodeAddress(item: Fields): NodeAddress[] {
+  const type = item.string('type');
+  if (type !== 'InternalIP' && type !== 'ExternalIP') return [];
+  return [{ type, address: item.address('address') }];
+}
