@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the loader embeds in a program before it is loaded. The verifier sees these as constants, so a feature that is off
+ * costs nothing. The descriptions travel in BTF and become the comments of bpf/gen/config.ts.
+ */
+#pragma once
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include "types.h"
+
+#define CONFIG(type, name, value, description)                                                   \
+	__attribute__((section(".rodata.config"), btf_decl_tag(description))) volatile const type name = value
+
+struct mac {
+	__u8 bytes[MAC_BYTES];
+};
+
+struct ipv6 {
+	__u8 bytes[ADDR_BYTES];
+};
+
+/* Of every program. */
+
+CONFIG(bool, drop_events, true, "Report every dropped packet in weir_events");
+CONFIG(bool, verdict_events, true, "Report the policy verdict on every new connection in weir_events");
+CONFIG(bool, trace_events, false, "Report forwarded packets in weir_events, as trace_every_packet says");
+CONFIG(bool, trace_every_packet, false,
+       "Trace every packet; otherwise only a connection's first packet each way and its end");
+CONFIG(bool, policy_accounting, false, "Count what each policy entry decides in weir_policystats");
+
+CONFIG(__u32, tcp_established_seconds, 8000, "Lifetime of an idle established TCP connection");
+CONFIG(__u32, tcp_syn_seconds, 60, "Lifetime of a TCP connection that nobody answered");
+CONFIG(__u32, tcp_closing_seconds, 10, "Lifetime of a TCP connection after FIN in both directions, or after RST");
+CONFIG(__u32, other_seconds, 60, "Lifetime of an idle connection of any other protocol");

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What is embedded in the programs of one of the node's own devices. */
+#pragma once
+
+#include "config.h"
+
+CONFIG(__u32, device_ifindex, 0, "Interface index of the device that the programs are attached to");

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every layout that the kernel programs and the agent share. hack/bpf-gen.ts reads these types from BTF and writes
+ * the files of bpf/gen: change them here and nowhere else.
+ *
+ * Fields of type __be16 and __be32 are in network order, every other integer in host order; the generated codecs convert.
+ * An `addr` is 16 bytes in network order: an IPv4 address fills the first four and leaves the rest zero.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+/* An IPv4 address; the generated codecs hand it over as its four bytes. */
+typedef __be32 ipv4;
+
+#define ADDR_BYTES 16
+#define MAC_BYTES  6
+
+/* Directions of policy are always the endpoint's view. The values are what policy keys carry in `egress`. */
+enum direction {
+	DIRECTION_INGRESS = 0,
+	DIRECTION_EGRESS  = 1,
+};
+
+enum family {
+	FAMILY_IPV4 = 4,
+	FAMILY_IPV6 = 6,
+};
+
+/* Reserved identities that the datapath itself hands out (S1). */
+enum reserved_identity {
+	IDENTITY_UNKNOWN    = 0,
+	IDENTITY_HOST       = 1,
+	IDENTITY_WORLD      = 2,
+	IDENTITY_WORLD_IPV4 = 9,
+	IDENTITY_WORLD_IPV6 = 10,
+};
+
+/* ---- weir_lxc: which addresses are local, and how to deliver to them -------------------------------------------------- */
+
+struct endpoint_key {
+	__u8 addr[ADDR_BYTES];
+	__u8 family;
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct endpoint_key) == 20, "hashed as a whole: no implicit padding");
+
+enum endpoint_flags {
+	ENDPOINT_HOST = 1 << 0, /* an address of the node itself: hand the packet to the host's stack */
+};
+
+struct endpoint_info {
+	__u32 ifindex; /* host end of the endpoint's veth pair */
+	__u16 id;      /* key of weir_call_policy and weir_revision */
+	__u16 flags;   /* enum endpoint_flags */
+	__u8  mac[MAC_BYTES];      /* the pod's end */
+	__u8  host_mac[MAC_BYTES]; /* the host's end */
+	__u32 identity;            /* for listings; the datapath takes it from ipcache or the program's config */
+};
+_Static_assert(sizeof(struct endpoint_info) == 24, "");
+
+/* ---- weir_ipcache: longest prefix → identity -------------------------------------------------------------------------- */
+
+/*
+ * `pad` and `family` come before the address so that both families share one trie and no prefix of one can cover an
+ * address of the other: prefixlen = IPCACHE_STATIC_BITS + the length of the prefix.
+ */
+struct ipcache_key {
+	__u32 prefixlen;
+	__u8  pad[3];
+	__u8  family;
+	__u8  addr[ADDR_BYTES];
+};
+_Static_assert(sizeof(struct ipcache_key) == 24, "");
+enum ipcache_bits { IPCACHE_STATIC_BITS = 32 };
+
+enum ipcache_flags {
+	IPCACHE_TUNNEL = 1 << 0, /* `tunnel` is set: reach the prefix through that node */
+};
+
+struct ipcache_info {
+	__u32 identity;
+	__u8  flags; /* enum ipcache_flags */
+	__u8  tunnel_family;
+	__u8  pad[2];
+	__u8  tunnel[ADDR_BYTES];
+};
+_Static_assert(sizeof(struct ipcache_info) == 24, "");
+
+/* ---- weir_policy_<endpoint>: longest prefix of (identity, direction, protocol, port) → verdict ------------------------- */
+
+/*
+ * The order of the fields decides what a prefix can leave open (S6): the port by prefix once the protocol is given, the
+ * protocol only together with the port, identity and direction never. An ICMP type stands in `port` (S10).
+ */
+struct policy_key {
+	__u32  prefixlen; /* POLICY_STATIC_BITS, + POLICY_PROTOCOL_BITS, + 0 to 16 bits of port */
+	__u32  identity;  /* exact, or 0 for any */
+	__u8   egress;    /* enum direction */
+	__u8   protocol;
+	__be16 port;
+};
+_Static_assert(sizeof(struct policy_key) == 12, "");
+enum policy_bits { POLICY_STATIC_BITS = 40, POLICY_PROTOCOL_BITS = 8, POLICY_PORT_BITS = 16 };
+
+/* `flags` also holds, in its upper five bits, how many bits past POLICY_STATIC_BITS the entry's own key has (0 to 24):
+ * a trie does not tell which prefix it found. */
+enum policy_flags {
+	POLICY_DENY          = 1 << 0,
+	POLICY_AUTH_EXPLICIT = 1 << 1, /* the rule itself names auth_type; without it the type is inherited (S11) */
+	POLICY_PREFIX_SHIFT  = 3,
+};
+
+struct policy_entry {
+	__be16 proxy_port; /* 0: not redirected */
+	__u8   flags;      /* enum policy_flags */
+	__u8   auth_type;  /* enum auth_type */
+	__u32  precedence; /* higher wins (S7) */
+	__u32  cookie;     /* names the deciding rules in events; 0 is none */
+};
+_Static_assert(sizeof(struct policy_entry) == 12, "");
+
+enum auth_type {
+	AUTH_NONE        = 0,
+	AUTH_SPIRE       = 1,
+	AUTH_ALWAYS_FAIL = 2,
+	AUTH_DISABLED    = 255, /* explicitly not wanted: behaves as none, but is never inherited over */
+};
+
+/* weir_policystats: what each policy entry decided, key for key as in the endpoint's policy map. */
+struct policystats_key {
+	__u16  endpoint;
+	__u8   egress;
+	__u8   protocol;
+	__u32  identity;
+	__be16 port;
+	__u8   prefix; /* bits past POLICY_STATIC_BITS */
+	__u8   pad;
+};
+_Static_assert(sizeof(struct policystats_key) == 12, "");
+
+struct traffic {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* ---- weir_revision: what makes a remembered verdict stale --------------------------------------------------------------- */
+
+/*
+ * The revision in force for an endpoint is revision[0] + revision[endpoint id]. Whoever changes what verdicts depend on
+ * writes the maps FIRST and then raises a revision: [id] for the endpoint's policy, [0] for the ipcache or an identity.
+ * A revision only ever rises, also when an endpoint id is used again, so the sum is equal only if neither part moved.
+ */
+struct endpoint_state {
+	__u64 revision;
+	__u32 flags; /* enum endpoint_state_flags */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct endpoint_state) == 16, "one cache line read; a store of `revision` does not tear");
+
+enum endpoint_state_flags {
+	STATE_LOCKDOWN = 1 << 0, /* drop everything: the endpoint's policy did not fit its map */
+};
+
+/* ---- weir_ct4, weir_ct6: connections -------------------------------------------------------------------------------------- */
+
+/*
+ * A connection is keyed from its endpoint's point of view, so that both directions of the traffic find it with one lookup;
+ * the entry says which side opened it. A connection between two local pods has two entries, one for each endpoint.
+ * ICMP echo puts its id into the port of the side that asked and 0 into the other.
+ */
+struct ct4_key {
+	ipv4   local;
+	ipv4   remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__u8   protocol;
+	__u8   scope; /* enum ct_scope */
+	__u8   pad[2];
+};
+_Static_assert(sizeof(struct ct4_key) == 16, "hashed as a whole: no implicit padding");
+
+struct ct6_key {
+	__u8   local[ADDR_BYTES];
+	__u8   remote[ADDR_BYTES];
+	__be16 local_port;
+	__be16 remote_port;
+	__u8   protocol;
+	__u8   scope; /* enum ct_scope */
+	__u8   pad[2];
+};
+_Static_assert(sizeof(struct ct6_key) == 40, "hashed as a whole: no implicit padding");
+
+enum ct_scope {
+	CT_SCOPE_ENDPOINT = 0,
+};
+
+enum ct_flags {
+	CT_SEEN_REPLY      = 1 << 0,
+	CT_FIN_FORWARD     = 1 << 1,
+	CT_FIN_REPLY       = 1 << 2,
+	CT_RESET           = 1 << 3,
+	CT_SEEN_NON_SYN    = 1 << 4, /* picked up in mid-stream, after an eviction or an upgrade */
+	CT_SOURCE_IS_LOCAL = 1 << 5, /* opened by a socket of the host: identity host is proven, not looked up */
+};
+enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
+
+/* `judged` holds revision << CT_REVISION_SHIFT | enum ct_verdict: one word, so that no CPU can pair one's verdict with
+ * another's revision. */
+enum ct_judged { CT_REVISION_SHIFT = 8, CT_VERDICT_MASK = 0xff };
+enum ct_verdict {
+	CT_DENIED  = 0,
+	CT_ALLOWED = 1,
+	CT_AUDITED = 2, /* audit mode: denied by policy, forwarded all the same */
+};
+
+/* [0] counts the direction that opened the connection, [1] the replies. */
+enum ct_way { CT_FORWARD = 0, CT_REPLY = 1 };
+
+struct ct_entry {
+	__u64  expires; /* nanoseconds of CLOCK_MONOTONIC */
+	__u64  judged;
+	__u64  packets[2];
+	__u64  bytes[2];
+	__u32  peer_identity; /* the remote side's, when last judged */
+	__u32  cookie;        /* of the policy entry that decided last */
+	__be16 policy_port;   /* original destination port, or ICMP type: what policy is asked again */
+	__be16 proxy_port;
+	__u16  rev_nat;
+	__u8   direction; /* enum direction: who opened it, from the endpoint's view */
+	__u8   flags;     /* enum ct_flags */
+};
+_Static_assert(sizeof(struct ct_entry) == 64, "one cache line");
+
+/* ---- weir_fragments: ports of datagrams whose first fragment was seen ----------------------------------------------------- */
+
+struct fragment_key {
+	__u8   source[ADDR_BYTES];
+	__u8   destination[ADDR_BYTES];
+	__be32 id;
+	__u8   protocol;
+	__u8   family;
+	__u8   pad[2];
+};
+_Static_assert(sizeof(struct fragment_key) == 40, "hashed as a whole: no implicit padding");
+
+struct fragment_ports {
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+/* ---- weir_node_config ------------------------------------------------------------------------------------------------------ */
+
+struct node_config {
+	__u8  router_ipv4[4];           /* the pods' gateways: addresses of weir_host */
+	__u8  router_ipv6[ADDR_BYTES];
+	__u32 host_ifindex;             /* weir_host */
+	__u8  host_mac[MAC_BYTES];
+	__u8  pad[2];
+};
+_Static_assert(sizeof(struct node_config) == 32, "");
+
+/* ---- weir_metrics ------------------------------------------------------------------------------------------------------------ */
+
+/* An index is direction << METRICS_DIRECTION_SHIFT | reason; reason 0 counts what was forwarded. */
+enum metrics_direction {
+	METRICS_UNKNOWN = 0,
+	METRICS_INGRESS = 1,
+	METRICS_EGRESS  = 2,
+};
+enum metrics_index { METRICS_DIRECTION_SHIFT = 8, METRICS_ENTRIES = 1024 };
+
+/* ---- weir_events -------------------------------------------------------------------------------------------------------------- */
+
+enum event_type {
+	EVENT_DROP           = 1,
+	EVENT_DEBUG          = 2,
+	EVENT_TRACE          = 4,
+	EVENT_POLICY_VERDICT = 5,
+};
+
+/* Where a traced packet went. */
+enum trace_point {
+	TRACE_TO_ENDPOINT  = 0,
+	TRACE_TO_STACK     = 1,
+	TRACE_FROM_NETWORK = 2,
+	TRACE_TO_NETWORK   = 3,
+};
+
+/* What conntrack knew of a packet. */
+enum ct_status {
+	CT_STATUS_NEW         = 0,
+	CT_STATUS_ESTABLISHED = 1,
+	CT_STATUS_REPLY       = 2,
+	CT_STATUS_RELATED     = 3,
+	CT_STATUS_NONE        = 4, /* not tracked */
+};
+
+/* How specific the deciding policy entry was. */
+enum match_kind {
+	MATCH_NONE       = 0,
+	MATCH_L3_ONLY    = 1,
+	MATCH_L3_L4      = 2,
+	MATCH_L4_ONLY    = 3,
+	MATCH_ALL        = 4,
+	MATCH_L3_PROTO   = 5,
+	MATCH_PROTO_ONLY = 6,
+};
+
+enum verdict {
+	VERDICT_DENY     = 0,
+	VERDICT_ALLOW    = 1,
+	VERDICT_AUDIT    = 2, /* denied, but forwarded: audit mode */
+	VERDICT_REDIRECT = 3,
+};
+
+struct event {
+	__u64  time; /* nanoseconds of CLOCK_MONOTONIC */
+	__u8   type; /* enum event_type */
+	__u8   reason;    /* EVENT_DROP: enum drop_reason; EVENT_TRACE: enum trace_point; EVENT_POLICY_VERDICT: a denial's enum drop_reason */
+	__u8   direction; /* enum direction */
+	__u8   family;    /* enum family; 0 when the packet is not IP, then addresses and ports are zero */
+	__u8   protocol;
+	__u8   tcp_flags;
+	__u8   icmp_type;
+	__u8   icmp_code;
+	__u16  endpoint; /* whose program speaks; 0 is the host's */
+	__be16 source_port;
+	__be16 destination_port;
+	__be16 ether_type;
+	__u32  source_identity;
+	__u32  destination_identity;
+	__u32  ifindex;
+	__u32  length;    /* bytes of the packet, with its link header */
+	__u32  cookie;    /* of the deciding policy entry; 0 is none */
+	__u16  line;      /* where in the source the drop was decided */
+	__u8   file;      /* enum source_file */
+	__u8   ct_status; /* enum ct_status */
+	__u8   verdict;   /* EVENT_POLICY_VERDICT: enum verdict */
+	__u8   match;     /* EVENT_POLICY_VERDICT: enum match_kind */
+	__u8   auth_type;
+	__u8   pad;
+	__be16 proxy_port;
+	__u16  pad2;
+	__u8   source[ADDR_BYTES];
+	__u8   destination[ADDR_BYTES];
+};
+_Static_assert(sizeof(struct event) == 88, "");
+
+enum source_file {
+	FILE_BPF_LXC   = 1,
+	FILE_BPF_HOST  = 2,
+};
