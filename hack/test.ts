@@ -12,6 +12,7 @@ import { pipeline } from 'node:stream/promises';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { parseArgs } from 'node:util';
+import { sweep } from '../test/harness/sweep.ts';
 
 const root = path.resolve(import.meta.dirname, '..');
 
@@ -40,6 +41,9 @@ if (unknown.length > 0) {
   console.error(`unknown group ${unknown.join(', ')}; groups are ${GROUPS.map((g) => g.name).join(', ')}`);
   process.exit(2);
 }
+
+const swept = sweep();
+if (swept.length > 0) console.log(`cleared what an earlier run left behind: ${swept.join(', ')}`);
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 for (const group of GROUPS) {
