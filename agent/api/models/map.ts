@@ -22,3 +22,86 @@ export interface BPFMapProperties {
   readonly name?: string;
   readonly size?: number;
 }
+
+/*
+ * Weir: `fields` of the entries, by map. Types, not interfaces, so that they are records too. Addresses and MACs are text,
+ * ports and identities are in host order; counters are sums over all CPUs.
+ */
+
+/** `weir_policy_<endpoint id>`. */
+export type PolicyMapFields = {
+  readonly direction: 'ingress' | 'egress';
+  /** Peer; 0 is any. */
+  readonly identity: number;
+  /** IANA number; 0 is any. */
+  readonly protocol: number;
+  /** Port, or ICMP type. */
+  readonly port: number;
+  /** Significant leading bits of `port`, 0 to 16. */
+  readonly 'port-prefix-length': number;
+  readonly deny: boolean;
+  /** 0: not redirected. */
+  readonly 'proxy-port': number;
+  /** 0 none, 1 spire, 2 test-always-fail, 255 disabled. */
+  readonly 'auth-type': number;
+  readonly 'auth-explicit': boolean;
+  readonly precedence: number;
+  readonly cookie: number;
+  /** Absent when the kernel does not count them. */
+  readonly packets?: number;
+  readonly bytes?: number;
+};
+
+/** `weir_ipcache`. */
+export type IpcacheMapFields = {
+  readonly prefix: string;
+  readonly identity: number;
+  /** Absent when traffic to the prefix is not tunnelled. */
+  readonly 'tunnel-endpoint'?: string;
+};
+
+/** `weir_lxc`. */
+export type EndpointMapFields = {
+  readonly ip: string;
+  /** Endpoint; 0 is the host. */
+  readonly id: number;
+  readonly ifindex: number;
+  /** Of the pod's end. */
+  readonly mac: string;
+  /** Of the host's end. */
+  readonly 'host-mac': string;
+  readonly identity: number;
+  readonly host?: boolean;
+};
+
+/** `weir_ct4` and `weir_ct6`: a connection from the view of the endpoint that it belongs to. */
+export type ConntrackMapFields = {
+  /** Who opened it: ingress when the remote side did. */
+  readonly direction: 'ingress' | 'egress';
+  readonly protocol: number;
+  readonly local: string;
+  /** 0 for protocols without ports. */
+  readonly 'local-port': number;
+  readonly remote: string;
+  readonly 'remote-port': number;
+  /** Seconds until it is forgotten; negative when it is waiting to be collected. */
+  readonly 'expires-in': number;
+  readonly 'forward-packets': number;
+  readonly 'forward-bytes': number;
+  readonly 'reply-packets': number;
+  readonly 'reply-bytes': number;
+  readonly 'peer-identity': number;
+  readonly cookie: number;
+  readonly 'proxy-port': number;
+  /** Names of the flags that are set, separated by spaces, such as `SeenNonSyn RxClosing`. */
+  readonly flags: string;
+};
+
+/** `weir_metrics`; entries that counted nothing are left out. */
+export type MetricsMapFields = {
+  /** Why packets were dropped, in words, or `Success`. */
+  readonly reason: string;
+  readonly direction: 'ingress' | 'egress';
+  readonly packets: number;
+  readonly bytes: number;
+};

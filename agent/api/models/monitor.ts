@@ -26,6 +26,8 @@ export interface MonitorEvent {
   readonly length: number;
   /** Policies that decided, such as `CiliumNetworkPolicy default/web`. */
   readonly policies?: readonly string[];
+  /** How many events were lost right before this one, because this listener, or the agent, was too slow. */
+  readonly lost?: number;
 }
 
 export interface MonitorPeer {
