@@ -191,7 +191,7 @@ async function runAsync(command: BpfCommand, own: Memory, operation: string): Pr
 /**
  * BPF_LINK_UPDATE: atomically replaces the program of a link; no packet passes between the two.
  *
- * @throws KernelError SYSCALL_FAILED; EEXIST when the program is already there, ENOLINK when the device is gone
+ * @throws KernelError SYSCALL_FAILED; EEXIST when the program is on that hook already, ENOLINK when the device is gone
  */
 export function linkUpdate(linkFd: number, programFd: number): void {
   const b = bpfAttr();

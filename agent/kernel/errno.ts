@@ -5,19 +5,22 @@ import { type ErrorCode, type ErrorContext, WeirError } from '../model/errors.ts
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
+  ENXIO: 6,
   E2BIG: 7,
   EAGAIN: 11,
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
+  ENOTDIR: 20,
   EINVAL: 22,
   ENOSPC: 28,
   ENOLINK: 67,
+  EAFNOSUPPORT: 97,
   EOPNOTSUPP: 95,
   EADDRNOTAVAIL: 99,
   ENOBUFS: 105,
-  ESRCH: 3,
   /** Kernel-internal "not supported", which bpf(2) lets through to user space. */
   ENOTSUPP: 524,
 } as const;

@@ -27,7 +27,7 @@ export function check(operation: string, result: number): number {
 export const O_RDONLY = 0;
 export const O_CLOEXEC = 0o2000000;
 
-/** open(2) in the calling thread's namespaces, which `node:fs` does not promise. @throws KernelError SYSCALL_FAILED */
+/** open(2), close-on-exec. @throws KernelError SYSCALL_FAILED */
 export function openFile(path: string, flags: number = O_RDONLY): number {
   return check(`open ${path}`, openFunction(path, flags | O_CLOEXEC, 0));
 }

@@ -1,4 +1,4 @@
-/** The BPF file system, where maps, programs and links outlive the agent. */
+/** Mounts: the BPF file system, where maps, programs and links outlive the agent, and names for namespaces. */
 import { mkdirSync, statfsSync } from 'node:fs';
 import type { KoffiFunc } from 'koffi';
 import { ERRNO, isErrno } from './errno.ts';
@@ -17,6 +17,7 @@ const BPF_FS_MAGIC = 0xca_fe_4a_11;
 
 /** nosuid, nodev, noexec: nothing on it is ever run. */
 const FLAGS = 2 | 4 | 8;
+const MS_BIND = 4096;
 const MNT_DETACH = 2;
 
 /** Whether `path` lies on a BPF file system. */
@@ -42,6 +43,11 @@ export function ensureBpffs(path: string): boolean {
     if (isErrno(error, ERRNO.EBUSY) && isBpffs(path)) return false;
     throw error;
   }
+}
+
+/** Makes `target`, an existing file, another name of `source`. @throws KernelError SYSCALL_FAILED */
+export function bindMount(source: string, target: string): void {
+  check(`bind ${source} to ${target}`, mount(source, target, 'none', MS_BIND, ''));
 }
 
 /** Unmounts what is at `path`, once nobody uses it any more. @throws KernelError SYSCALL_FAILED */

@@ -1,6 +1,6 @@
 /** TCX: programs at a device's ingress and egress, held by links that outlive the agent when pinned (Linux 6.6). */
 import { unlinkSync } from 'node:fs';
-import { type LinkInfo, linkInfo } from './bpf-info.ts';
+import { type LinkInfo, linkInfo, programInfo } from './bpf-info.ts';
 import { ATTACH_TYPE, linkCreate, linkCreateSync, linkDetach, linkDetachSync, linkUpdate } from './bpf-syscall.ts';
 import { objectGet, objectPin } from './bpf-syscall.ts';
 import { ERRNO, isErrno } from './errno.ts';
@@ -50,14 +50,10 @@ export class TcxLink implements Disposable {
    * @throws KernelError SYSCALL_FAILED; ENOLINK when the device is gone
    */
   update(programFd: number): boolean {
-    try {
-      linkUpdate(this.fd, programFd);
-      return true;
-    } catch (error) {
-      // The kernel says EEXIST for the program it has.
-      if (isErrno(error, ERRNO.EEXIST)) return false;
-      throw error;
-    }
+    // Kernels differ in whether this is an error (EEXIST): ask first.
+    if (this.info().programId === programInfo(programFd).id) return false;
+    linkUpdate(this.fd, programFd);
+    return true;
   }
 
   /** @throws KernelError SYSCALL_FAILED; EEXIST when something is pinned there */

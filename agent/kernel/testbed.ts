@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import os from 'node:os';
 import path from 'node:path';
 import { ensureBpffs } from './mount.ts';
+import { createNetns, deleteNetns, Netns } from './netns.ts';
 
 /** A name no other test run uses. */
 export function uniqueName(prefix: string): string {
@@ -35,4 +36,16 @@ export function pinFolder(): Disposable & { at: (name: string) => string } {
     at: (name) => path.join(folder, name),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
   };
+}
+
+/** A network namespace of one's own, gone when disposed. */
+export function testNetns(): Netns {
+  const name = uniqueName('weir-test');
+  const file = createNetns(name);
+  try {
+    // An open descriptor is all it takes to live: without a name, nothing is left behind even by a killed test.
+    return Netns.open(file);
+  } finally {
+    deleteNetns(name);
+  }
 }
