@@ -53,6 +53,11 @@ export class Ipam {
     return this.#pool(address)?.release(address) ?? false;
   }
 
+  /** Whether the address lies in a range of this node. */
+  serves(address: Address): boolean {
+    return this.#pool(address)?.contains(address) ?? false;
+  }
+
   ownerOf(address: Address): string | undefined {
     return this.#pool(address)?.ownerOf(address);
   }

@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto';
+import { addressesOf, type Addressing } from '../ipam/ipam.ts';
+import type { Address } from '../model/address.ts';
+import type { Clock } from '../model/clock.ts';
+import type { EndpointLink } from '../model/datapath.ts';
+import type { EndpointId, EndpointState } from '../model/endpoint.ts';
+import { WeirError } from '../model/errors.ts';
+import type { Identity } from '../model/identity.ts';
+import type { Label } from '../model/labels.ts';
+import type { EndpointPolicy } from '../policy/contract.ts';
+import { PendingPolicy } from './pending-policy.ts';
+import { isLeaving, mayFollow } from './state.ts';
+import { StatusLog } from './status-log.ts';
+
+/** What the runtime attached, and for whom. */
+export interface Attachment {
+  readonly containerId: string;
+  /** Name of the interface inside the container. */
+  readonly containerIfName: string;
+  readonly containerName?: string;
+  /** Path of the network namespace. */
+  readonly netns: string;
+  /** Empty when the workload is not a pod. */
+  readonly namespace: string;
+  readonly podName: string;
+  readonly podUid?: string;
+}
+
+/** Labels by where they come from; `identity` and `information` are the outcome (S3, S4). */
+export interface EndpointLabels {
+  /** From the Pod object, the request, or neither. */
+  readonly origin: 'pod' | 'request' | 'init';
+  /** All that the orchestrator says. */
+  readonly derived: readonly Label[];
+  /** Added through the API. */
+  readonly user: readonly Label[];
+  readonly identity: readonly Label[];
+  readonly information: readonly Label[];
+}
+
+/** Switches of one endpoint that may be turned while it lives. */
+export interface EndpointOptions {
+  /** Deliver and report what policy would have dropped. */
+  readonly auditMode: boolean;
+}
+
+/** What is in force in the kernel. */
+export interface Realized {
+  readonly identity: Identity;
+  readonly revision: number;
+  readonly enforced: { readonly ingress: boolean; readonly egress: boolean };
+  readonly auditMode: boolean;
+}
+
+/** One interface of one container, from ADD to DEL. */
+export class Endpoint {
+  readonly id: EndpointId;
+  readonly attachment: Attachment;
+  readonly addressing: Addressing;
+  readonly mtu: number;
+  readonly createdAt: number;
+  readonly log = new StatusLog();
+  readonly pending = new PendingPolicy();
+  readonly #clock: Clock;
+  #state: EndpointState;
+  labels: EndpointLabels;
+  options: EndpointOptions = { auditMode: false };
+  /** Undefined until the pair stands. */
+  link: EndpointLink | undefined;
+  /** The identity that policy is computed for; undefined until it has one. */
+  identity: Identity | undefined;
+  policy: EndpointPolicy | undefined;
+  realized: Realized | undefined;
+  /** Failed attempts in a row to bring it up to date. */
+  failures = 0;
+
+  constructor(init: {
+    readonly id: EndpointId;
+    readonly attachment: Attachment;
+    readonly addressing: Addressing;
+    readonly mtu: number;
+    readonly labels: EndpointLabels;
+    readonly state: 'waiting-for-identity' | 'restoring';
+    readonly clock: Clock;
+    readonly createdAt?: number;
+  }) {
+    this.id = init.id;
+    this.attachment = init.attachment;
+    this.addressing = init.addressing;
+    this.mtu = init.mtu;
+    this.labels = init.labels;
+    this.#clock = init.clock;
+    this.createdAt = init.createdAt ?? init.clock.now();
+    this.#state = init.state;
+    this.note(init.state === 'restoring' ? 'found in the state directory' : 'created');
+  }
+
+  get state(): EndpointState {
+    return this.#state;
+  }
+
+  /** Key of the attachment, unique among living endpoints. */
+  get key(): string {
+    return attachmentKey(this.attachment);
+  }
+
+  get addresses(): Address[] {
+    return addressesOf(this.addressing);
+  }
+
+  get isLeaving(): boolean {
+    return isLeaving(this.#state);
+  }
+
+  /** `namespace/name`, when the workload is a pod. */
+  get podName(): string | undefined {
+    const { namespace, podName } = this.attachment;
+    return podName === '' ? undefined : `${namespace}/${podName}`;
+  }
+
+  /** As errors and logs name it. */
+  get title(): string {
+    return `endpoint ${this.id}${this.podName === undefined ? '' : ` (${this.podName})`}`;
+  }
+
+  /**
+   * Moves to `state` and says why.
+   *
+   * @throws WeirError ENDPOINT_STATE when it may not follow the present state.
+   */
+  become(state: EndpointState, message: string, code: 'ok' | 'failed' = 'ok'): void {
+    if (!mayFollow(this.#state, state)) {
+      throw new WeirError('ENDPOINT_STATE', `cannot go from ${this.#state} to ${state}`, { object: this.title });
+    }
+    this.#state = state;
+    this.note(message, code);
+  }
+
+  /** Logs something that does not change the state. */
+  note(message: string, code: 'ok' | 'failed' = 'ok'): void {
+    this.log.add({ time: this.#clock.now(), code, message, state: this.#state });
+  }
+}
+
+/** `<containerID>:<ifname>`, as the id prefix `cni-attachment-id` has it. */
+export function attachmentKey(attachment: Pick<Attachment, 'containerId' | 'containerIfName'>): string {
+  return `${attachment.containerId}:${attachment.containerIfName}`;
+}
+
+/**
+ * Name of the host end: a function of the attachment, so that a second ADD meets the link of the first one. 40 bits keep
+ * it below IFNAMSIZ.
+ */
+export function hostInterfaceName(key: string): string {
+  return `wr${createHash('sha256').update(key).digest('hex').slice(0, 10)}`;
+}

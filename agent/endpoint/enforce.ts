@@ -1,0 +1,163 @@
+import { errorText, WeirError } from '../model/errors.ts';
+import type { EndpointProgram } from '../model/datapath.ts';
+import type { Identity } from '../model/identity.ts';
+import type { EndpointPolicy } from '../policy/contract.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { EndpointEnvironment } from './environment.ts';
+import { recordOf } from './record.ts';
+
+/** An identity and its policy, about to be put in force. */
+interface Subject {
+  readonly identity: Identity;
+  readonly policy: EndpointPolicy;
+}
+
+/**
+ * Takes the identity of the endpoint's labels and starts to follow its policy. Whoever calls gives both back, to
+ * {@link leaveSubject}, when they do not come into force.
+ *
+ * @throws WeirError IDENTITY_EXHAUSTED, STATE_WRITE_FAILED, POLICY_CONFLICT (S27); nothing is held then.
+ */
+async function enterSubject(
+  environment: EndpointEnvironment,
+  endpoint: Endpoint,
+  onPolicyChange: () => void,
+): Promise<Subject> {
+  const identity = await environment.identities.acquire(endpoint.labels.identity);
+  const { namespace, podName } = endpoint.attachment;
+  try {
+    const policy = environment.policies.endpointPolicy({
+      identity: identity.id,
+      namedPorts: environment.labels.pods.pod(namespace, podName)?.namedPorts ?? [],
+      // Without a proxy, what should go through one is denied, never passed by.
+      proxyPort: () => 0,
+      onChange: (changes, changed) => {
+        if (endpoint.policy !== changed) return;
+        endpoint.pending.add(changes);
+        onPolicyChange();
+      },
+    });
+    return { identity, policy };
+  } catch (error) {
+    environment.identities.release(identity.id);
+    throw error;
+  }
+}
+
+function leaveSubject(environment: EndpointEnvironment, { identity, policy }: Subject): void {
+  policy.dispose();
+  environment.identities.release(identity.id);
+}
+
+/**
+ * Puts the endpoint under the identity of its labels: record, policy map, programs, ipcache. When this resolves, it is
+ * enforced under it and the identity before, if any, is given back; when it rejects, what was in force still is.
+ */
+export async function changeIdentity(
+  environment: EndpointEnvironment,
+  endpoint: Endpoint,
+  onPolicyChange: () => void,
+): Promise<void> {
+  const next = await enterSubject(environment, endpoint, onPolicyChange);
+  const before = { identity: endpoint.identity, policy: endpoint.policy };
+  endpoint.identity = next.identity;
+  endpoint.policy = next.policy;
+  endpoint.pending.take();
+  try {
+    refuseConflict(endpoint, next.policy);
+    await install(environment, endpoint);
+  } catch (error) {
+    endpoint.identity = before.identity;
+    endpoint.policy = before.policy;
+    endpoint.pending.invalidate();
+    leaveSubject(environment, next);
+    throw error;
+  }
+  publish(environment, endpoint, next.identity);
+  before.policy?.dispose();
+  if (before.identity !== undefined) environment.identities.release(before.identity.id);
+  await environment.flushIpcache();
+}
+
+/** Writes the record and puts programs and the whole policy map in force, as the endpoint is now. */
+export async function install(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
+  const { identity, policy, link } = demand(endpoint);
+  const program: EndpointProgram = {
+    id: endpoint.id,
+    identity: identity.id,
+    link,
+    ...endpoint.addressing,
+    auditMode: endpoint.options.auditMode,
+  };
+  endpoint.pending.take();
+  const { revision, enforced } = policy;
+  // The record first: a crash in between must leave a trail to what is in the kernel.
+  await environment.store.save(recordOf(endpoint, link, identity));
+  await environment.datapath.install(program, policy.mapState);
+  endpoint.realized = { identity, revision, enforced, auditMode: program.auditMode };
+}
+
+/** Tells the kernel what its policy map does not know yet. */
+export async function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
+  const { identity, policy } = demand(endpoint);
+  refuseConflict(endpoint, policy);
+  const work = endpoint.pending.take();
+  const { revision, enforced } = policy;
+  try {
+    if (work.kind === 'changes') await environment.datapath.updatePolicy(endpoint.id, work.changes);
+    if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, policy.mapState);
+  } catch (error) {
+    endpoint.pending.invalidate();
+    throw error;
+  }
+  endpoint.realized = { identity, revision, enforced, auditMode: endpoint.options.auditMode };
+}
+
+/** Lets the node know who lives at the endpoint's addresses. */
+export function publish(environment: EndpointEnvironment, endpoint: Endpoint, identity: Identity): void {
+  const { namespace, podName } = endpoint.attachment;
+  environment.ipcache.upsert(
+    ...endpoint.addresses.map((address) => ({
+      prefix: { address, length: address.bytes.length * 8 },
+      identity: identity.id,
+      source: 'local' as const,
+      owner: ipcacheOwner(endpoint),
+      ...(podName !== '' && { namespace, podName }),
+    })),
+  );
+}
+
+/** Takes back what {@link publish} said. */
+export function unpublish(environment: EndpointEnvironment, endpoint: Endpoint): void {
+  environment.ipcache.remove(
+    ...endpoint.addresses.map((address) => ({
+      prefix: { address, length: address.bytes.length * 8 },
+      source: 'local' as const,
+      owner: ipcacheOwner(endpoint),
+    })),
+  );
+}
+
+/** Ends the following of identity and policy; what the kernel has stays there. */
+export function forgetSubject(environment: EndpointEnvironment, endpoint: Endpoint): void {
+  const { identity, policy } = endpoint;
+  endpoint.identity = undefined;
+  endpoint.policy = undefined;
+  policy?.dispose();
+  if (identity !== undefined) environment.identities.release(identity.id);
+}
+
+function ipcacheOwner(endpoint: Endpoint): string {
+  return `endpoint:${endpoint.id}`;
+}
+
+/** Rules that contradict each other are an error of the endpoint, not a silent choice (S27). */
+function refuseConflict(endpoint: Endpoint, policy: EndpointPolicy): void {
+  if (policy.error === undefined) return;
+  throw new WeirError(policy.error.code, errorText(policy.error), { object: endpoint.title, cause: policy.error });
+}
+
+function demand({ title, identity, policy, link }: Endpoint) {
+  if (identity !== undefined && policy !== undefined && link !== undefined) return { identity, policy, link };
+  throw new WeirError('INTERNAL', 'has no link, identity or policy yet', { object: title });
+}

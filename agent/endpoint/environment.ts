@@ -1,0 +1,27 @@
+import type { IdentityRegistry } from '../identity/registry.ts';
+import type { Ipcache } from '../ipcache/ipcache.ts';
+import type { Ipam } from '../ipam/ipam.ts';
+import type { Clock } from '../model/clock.ts';
+import type { EndpointDatapath } from '../model/datapath.ts';
+import type { PolicyEngine } from '../policy/contract.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { LabelContext } from './endpoint-labels.ts';
+import type { EndpointStore } from './store.ts';
+
+/** Everything that the life of an endpoint touches. */
+export interface EndpointEnvironment {
+  readonly datapath: EndpointDatapath;
+  readonly identities: IdentityRegistry;
+  readonly ipam: Ipam;
+  readonly ipcache: Ipcache;
+  /** Resolves when the kernel's ipcache holds what {@link ipcache} holds now. */
+  readonly flushIpcache: () => Promise<void>;
+  readonly policies: PolicyEngine;
+  readonly store: EndpointStore;
+  readonly labels: LabelContext;
+  readonly clock: Clock;
+  /** MTU of pods whose request names none, in bytes. */
+  readonly mtu: number;
+  /** What happened to an endpoint, for the log. */
+  readonly report: (endpoint: Endpoint, message: string, error?: unknown) => void;
+}

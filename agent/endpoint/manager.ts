@@ -1,0 +1,214 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { errorText } from '../model/errors.ts';
+import { labelSetKey, type Label } from '../model/labels.ts';
+import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
+import { createEndpoint, type CreateRequest } from './create.ts';
+import { attachmentKey, type Endpoint, type EndpointLabels, type EndpointOptions } from './endpoint.ts';
+import { refreshedLabels } from './endpoint-labels.ts';
+import { applyPolicy, changeIdentity, install } from './enforce.ts';
+import type { EndpointEnvironment } from './environment.ts';
+import { NamedPortIndex } from './named-ports.ts';
+import type { PodChange } from './pod-directory.ts';
+import { recordOf } from './record.ts';
+import { removeEndpoint } from './remove.ts';
+import { restoreEndpoints, type RestoreReport } from './restore.ts';
+import { KeyedSerial } from './serial.ts';
+import { mayFollow } from './state.ts';
+import { EndpointIndex } from './table.ts';
+
+/** All endpoints of the node, from ADD to DEL. Operations on one attachment run one after the other. */
+export class EndpointManager {
+  readonly index = new EndpointIndex();
+  readonly #environment: EndpointEnvironment;
+  readonly #serial = new KeyedSerial();
+  readonly #namedPorts: NamedPortIndex;
+  /** Regenerations that wait for their turn. */
+  readonly #due = new Map<Endpoint, Promise<void>>();
+  readonly #retries = new Map<Endpoint, () => void>();
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Policies are known, so that enforcement may follow them. */
+  #active = false;
+
+  constructor(environment: EndpointEnvironment) {
+    this.#environment = environment;
+    this.#namedPorts = new NamedPortIndex(environment.policies, environment.labels.pods);
+  }
+
+  /**
+   * Makes an endpoint that is enforced when this resolves. A stale endpoint of the same attachment goes first: runtimes
+   * try an ADD again whose answer they lost.
+   *
+   * @throws WeirError; nothing is left behind then.
+   */
+  create(request: CreateRequest): Promise<Endpoint> {
+    return this.#serial.run(attachmentKey(request.attachment), async () => {
+      const stale = this.index.byKey(attachmentKey(request.attachment));
+      if (stale !== undefined) await this.#remove(stale);
+      const onPolicyChange = (endpoint: Endpoint): void => this.#policyChanged(endpoint);
+      const endpoint = await createEndpoint(
+        this.#environment,
+        this.index,
+        this.index.nextId(),
+        request,
+        onPolicyChange,
+      );
+      this.#namedPorts.update(this.index.list());
+      return endpoint;
+    });
+  }
+
+  /** @throws what the kernel answered; the endpoint then stays, `disconnecting`, and can be removed again. */
+  remove(endpoint: Endpoint): Promise<void> {
+    return this.#serial.run(endpoint.key, async () => {
+      // Whoever was first in the queue has removed it.
+      if (this.index.byId(endpoint.id) === endpoint) await this.#remove(endpoint);
+    });
+  }
+
+  /** Brings the endpoint up to date, programs included, though nothing may have changed. */
+  async regenerate(endpoint: Endpoint, reason: string): Promise<void> {
+    endpoint.realized = undefined;
+    await this.#schedule(endpoint, reason);
+  }
+
+  /** Labels in addition to the orchestrator's; resolves when the endpoint is enforced under them. */
+  async setUserLabels(endpoint: Endpoint, user: readonly Label[]): Promise<void> {
+    const { labels, attachment } = endpoint;
+    const next = refreshedLabels(this.#environment.labels, attachment, labels, user);
+    await this.#relabel(endpoint, next, 'user labels changed');
+  }
+
+  /** Resolves when the endpoint behaves so. */
+  async setOptions(endpoint: Endpoint, options: Partial<EndpointOptions>): Promise<void> {
+    endpoint.options = { ...endpoint.options, ...options };
+    await this.#schedule(endpoint, 'options changed');
+  }
+
+  /** Labels or ports of a pod, or labels of a namespace, may have changed. */
+  podChanged(change: PodChange): void {
+    const concerned = this.index.list().filter(({ attachment: { namespace, podName } }) => {
+      return podName !== '' && namespace === change.namespace && (change.name === undefined || podName === change.name);
+    });
+    if (concerned.length === 0 || !this.#active) return;
+    for (const endpoint of concerned) {
+      const labels = refreshedLabels(this.#environment.labels, endpoint.attachment, endpoint.labels);
+      this.#inBackground(this.#relabel(endpoint, labels, 'labels of the pod changed'));
+      endpoint.policy?.update({ namedPorts: this.#namedPorts.portsOf(endpoint) });
+    }
+    this.#namedPorts.update(this.index.list());
+  }
+
+  /** Takes up what the last run left; enforcement stays as it is in the kernel until {@link activate}. */
+  restore(): Promise<RestoreReport> {
+    return restoreEndpoints(this.#environment, this.index);
+  }
+
+  /** Policies are known from here on: brings every restored endpoint under them, by atomic replacement. */
+  async activate(): Promise<void> {
+    this.#active = true;
+    const restoring = this.index.list().filter((endpoint) => endpoint.state === 'restoring');
+    // One that fails is tried again; it must not keep the agent from its other duties.
+    await Promise.allSettled(
+      restoring.map((endpoint) => {
+        endpoint.labels = refreshedLabels(this.#environment.labels, endpoint.attachment, endpoint.labels);
+        return this.#schedule(endpoint, 'restored');
+      }),
+    );
+    this.#namedPorts.update(this.index.list());
+  }
+
+  /** Resolves when everything asked for so far has ended. */
+  idle(): Promise<void> {
+    return this.#serial.idle();
+  }
+
+  async #remove(endpoint: Endpoint): Promise<void> {
+    this.#retries.get(endpoint)?.();
+    this.#retries.delete(endpoint);
+    await removeEndpoint(this.#environment, endpoint);
+    this.index.delete(endpoint);
+    this.#namedPorts.update(this.index.list());
+  }
+
+  async #relabel(endpoint: Endpoint, labels: EndpointLabels, reason: string): Promise<void> {
+    const before = endpoint.labels;
+    endpoint.labels = labels;
+    if (labelSetKey(before.identity) !== labelSetKey(labels.identity)) await this.#schedule(endpoint, reason);
+    else if (JSON.stringify(before) !== JSON.stringify(labels)) {
+      await this.#serial.run(endpoint.key, async () => {
+        const { link, identity } = endpoint;
+        if (endpoint.isLeaving || link === undefined || identity === undefined) return;
+        await this.#environment.store.save(recordOf(endpoint, link, identity));
+      });
+    }
+  }
+
+  #policyChanged(endpoint: Endpoint): void {
+    this.#inBackground(this.#schedule(endpoint, 'policy changed'));
+  }
+
+  /** One regeneration serves everybody who asked for one before it started. */
+  #schedule(endpoint: Endpoint, reason: string): Promise<void> {
+    const due = this.#due.get(endpoint);
+    if (due !== undefined) return due;
+    if (endpoint.isLeaving) return Promise.resolve();
+    if (endpoint.state !== 'restoring' && mayFollow(endpoint.state, 'waiting-to-regenerate')) {
+      endpoint.become('waiting-to-regenerate', reason);
+    }
+    const run = this.#serial.run(endpoint.key, async () => {
+      // Many endpoints follow one policy: each takes a turn of the event loop of its own.
+      this.#turn = this.#turn.then(() => nextTurn());
+      await this.#turn;
+      this.#due.delete(endpoint);
+      if (!endpoint.isLeaving) await this.#regenerate(endpoint, reason);
+    });
+    this.#due.set(endpoint, run);
+    return run;
+  }
+
+  async #regenerate(endpoint: Endpoint, reason: string): Promise<void> {
+    this.#retries.get(endpoint)?.();
+    this.#retries.delete(endpoint);
+    try {
+      await this.#bringUpToDate(endpoint, reason);
+      endpoint.failures = 0;
+      // Somebody may have asked for the next one already.
+      if (endpoint.state === 'regenerating') endpoint.become('ready', 'enforced');
+    } catch (error) {
+      endpoint.failures++;
+      endpoint.become('not-ready', errorText(error), 'failed');
+      this.#environment.report(endpoint, 'cannot be brought up to date, what was in force stays', error);
+      const delay = backoffDelay(endpoint.failures, DEFAULT_BACKOFF, Math.random());
+      const cancel = this.#environment.clock.after(delay, () => {
+        this.#inBackground(this.#schedule(endpoint, 'another attempt'));
+      });
+      this.#retries.set(endpoint, cancel);
+      throw error;
+    }
+  }
+
+  async #bringUpToDate(endpoint: Endpoint, reason: string): Promise<void> {
+    const { identity, policy, labels, realized, options } = endpoint;
+    const onPolicyChange = (): void => this.#policyChanged(endpoint);
+    if (
+      identity === undefined ||
+      policy === undefined ||
+      labelSetKey(identity.labels) !== labelSetKey(labels.identity)
+    ) {
+      endpoint.become('waiting-for-identity', reason);
+      endpoint.become('waiting-to-regenerate', 'labels are known');
+      endpoint.become('regenerating', 'identity and programs');
+      await changeIdentity(this.#environment, endpoint, onPolicyChange);
+      this.#namedPorts.update(this.index.list());
+      return;
+    }
+    if (endpoint.state !== 'regenerating') endpoint.become('regenerating', reason);
+    if (realized?.auditMode !== options.auditMode) await install(this.#environment, endpoint);
+    else await applyPolicy(this.#environment, endpoint);
+  }
+
+  /** The fault is in the log of the endpoint and has been reported; nobody waits for this one. */
+  #inBackground(work: Promise<void>): void {
+    work.catch(() => undefined);
+  }
+}
