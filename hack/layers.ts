@@ -45,6 +45,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'agent/api', may: ['agent/model'] },
   { room: 'agent/main.ts', may: ['agent', 'dns-proxy', 'bpf/gen'] },
   { room: 'cni/commands', may: ['cni/spec', 'agent/api', 'agent/model', 'agent/kernel'] },
+  { room: 'cni', may: ['agent/api', 'agent/model'] },
   { room: 'cni/node-runtime.ts', may: ['cni/commands', 'agent/api'] },
   { room: 'cni/main.ts', may: ['cni/spec', 'cni/commands', 'cni/node-runtime.ts'] },
   { room: 'dns-proxy/server.ts', may: ['dns-proxy', 'agent/api', 'agent/model', 'agent/kernel'] },

@@ -3,10 +3,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { FakeAgent } from '../../test/harness/fake-agent.ts';
-import { nodeRuntime } from '../node-runtime.ts';
-import { run } from './run.ts';
-import type { Runtime } from './runtime.ts';
+import { FakeAgent } from '../test/harness/fake-agent.ts';
+import { nodeRuntime } from './node-runtime.ts';
+import { run } from './commands/run.ts';
+import type { Runtime } from './commands/runtime.ts';
 
 const ID = 'cni-attachment-id:c1:eth0';
 /** Real files and sockets; what tests script is replaced. */
