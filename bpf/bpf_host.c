@@ -1,25 +1,92 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#include <linux/pkt_cls.h>
+/*
+ * The programs of the node's own devices.
+ *
+ *   from_netdev   TCX ingress of an external device: what the network sends
+ *   to_netdev     TCX egress of an external device: what leaves the node
+ *   from_host     TCX egress of weir_host: what the host's stack routes into the pod range without an endpoint's own route
+ */
 #include "lib/config_host.h"
-#include "lib/drop_reasons.h"
+#include "lib/deliver.h"
+#include "lib/event.h"
+#include "lib/identity.h"
 #include "lib/maps.h"
+#include "lib/packet.h"
+#include "lib/parse.h"
+
+ALWAYS_INLINE struct packet packet_of_device(struct __sk_buff *skb, __u8 direction, __u8 hook)
+{
+	struct packet packet = {
+		.ether_type = skb->protocol,
+		.direction = direction,
+		.hook = hook,
+		.identity = IDENTITY_HOST,
+	};
+
+	return packet;
+}
+
+ALWAYS_INLINE bool is_ip(const struct packet *packet)
+{
+	return packet->ether_type == bpf_htons(ETH_P_IP) || packet->ether_type == bpf_htons(ETH_P_IPV6);
+}
+
+ALWAYS_INLINE bool is_pod(const struct endpoint_info *endpoint)
+{
+	return endpoint && !(endpoint->flags & ENDPOINT_HOST);
+}
 
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
-	return TC_ACT_OK;
+	struct packet packet = packet_of_device(skb, DIRECTION_INGRESS, HOOK_FROM_NETDEV);
+	const struct endpoint_info *local;
+
+	/* What is not for a pod of this node is the host's, malformed or not: nothing is dropped on its behalf. */
+	if (!is_ip(&packet) || skb->pkt_type != PACKET_HOST || parse_addresses(skb, &packet))
+		return TCX_NEXT;
+	local = local_endpoint(packet.family, &packet.flow.destination);
+	if (!is_pod(local))
+		return TCX_NEXT;
+	/* This node's pods are not out there: who claims to be one on the wire is lying. */
+	if (is_pod(local_endpoint(packet.family, &packet.flow.source)))
+		return drop(skb, &packet, DROP_INVALID_SOURCE_IP, 0);
+	packet.peer_identity = identity_of_source(packet.family, &packet.flow.source);
+	forwarded(skb, &packet, TRACE_FROM_NETWORK, false);
+	return call_ingress_policy(skb, &packet, local, packet.peer_identity);
 }
 
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
-	return TC_ACT_OK;
+	struct packet packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_TO_NETDEV);
+
+	if (trace_events && trace_every_packet && is_ip(&packet))
+		parse_addresses(skb, &packet);
+	forwarded(skb, &packet, TRACE_TO_NETWORK, false);
+	return TCX_NEXT;
 }
 
 SEC("tc")
 int from_host(struct __sk_buff *skb)
 {
-	return TC_ACT_OK;
+	struct packet packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_FROM_HOST);
+	const struct endpoint_info *local;
+
+	if (!is_ip(&packet))
+		return TCX_NEXT;
+	if (parse_addresses(skb, &packet))
+		return drop(skb, &packet, DROP_INVALID_PACKET, 0);
+	if (stays_on_link(packet.family, &packet.flow.destination))
+		return TCX_NEXT;
+	local = local_endpoint(packet.family, &packet.flow.destination);
+	if (!is_pod(local))
+		return drop(skb, &packet, DROP_NO_LOCAL_ENDPOINT, 0);
+	/* Through the pod's own to_container, which judges: the socket that proves the host travels with the packet. */
+	if (bpf_skb_store_bytes(skb, 0, local->mac, MAC_BYTES, 0))
+		return drop(skb, &packet, DROP_WRITE_ERROR, 0);
+	forwarded(skb, &packet, TRACE_TO_ENDPOINT, false);
+	return bpf_redirect(local->ifindex, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

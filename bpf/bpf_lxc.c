@@ -1,25 +1,140 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#include <linux/pkt_cls.h>
+/*
+ * The programs of one endpoint, on the host's end of its veth pair.
+ *
+ *   from_container   TCX ingress: what the pod sends
+ *   to_container     TCX egress: what the host's stack sends to the pod
+ *   policy_ingress   tail call: what another program has for the pod
+ */
 #include "lib/config_endpoint.h"
-#include "lib/drop_reasons.h"
+#include "lib/deliver.h"
+#include "lib/event.h"
+#include "lib/identity.h"
+#include "lib/judge.h"
 #include "lib/maps.h"
+#include "lib/neighbour.h"
+#include "lib/packet.h"
+#include "lib/parse.h"
+
+ALWAYS_INLINE struct packet packet_of_endpoint(struct __sk_buff *skb, __u8 direction, __u8 hook, __u8 origin)
+{
+	struct packet packet = {
+		.ether_type = skb->protocol,
+		.endpoint = endpoint_id,
+		.identity = endpoint_identity,
+		.direction = direction,
+		.hook = hook,
+		.origin = origin,
+	};
+
+	return packet;
+}
+
+ALWAYS_INLINE bool is_ip(const struct packet *packet)
+{
+	return packet->ether_type == bpf_htons(ETH_P_IP) || packet->ether_type == bpf_htons(ETH_P_IPV6);
+}
+
+ALWAYS_INLINE bool is_own_address(__u8 family, const union addr *address)
+{
+	if (family == FAMILY_IPV4)
+		return endpoint_ipv4 && address->v4 == endpoint_ipv4;
+	return is_own_ipv6(address);
+}
 
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
-	return TC_ACT_SHOT;
+	struct packet packet = packet_of_endpoint(skb, DIRECTION_EGRESS, HOOK_FROM_CONTAINER, ORIGIN_CARRIED);
+	const struct endpoint_info *local;
+	bool remarkable = false;
+	__u32 cookie = 0;
+	int reason;
+
+	if (packet.ether_type == bpf_htons(ETH_P_ARP))
+		return arp_from_container(skb, &packet);
+	if (!is_ip(&packet))
+		return drop(skb, &packet, DROP_UNSUPPORTED_L2, 0);
+	reason = parse(skb, &packet);
+	if (reason)
+		return drop(skb, &packet, reason, 0);
+	if (is_link_control(&packet))
+		return link_control_from_container(skb, &packet);
+	if (!is_own_address(packet.family, &packet.flow.source))
+		return drop(skb, &packet, DROP_INVALID_SOURCE_IP, 0);
+	if (stays_on_link(packet.family, &packet.flow.destination))
+		return drop(skb, &packet, DROP_LINK_LOCAL, 0);
+
+	reason = judge(skb, &packet, &remarkable, &cookie);
+	if (reason)
+		return drop(skb, &packet, reason, cookie);
+
+	local = local_endpoint(packet.family, &packet.flow.destination);
+	if (local && !(local->flags & ENDPOINT_HOST)) {
+		forwarded(skb, &packet, TRACE_TO_ENDPOINT, remarkable);
+		return call_ingress_policy(skb, &packet, local, endpoint_identity);
+	}
+	forwarded(skb, &packet, TRACE_TO_STACK, remarkable);
+	return TC_ACT_OK;
+}
+
+/* Judges a packet on its way into the pod. */
+ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
+{
+	bool remarkable = false;
+	__u32 cookie = 0;
+	int reason;
+
+	/* An address that moved to another endpoint must not deliver to this one under this one's policy. */
+	if (!is_own_address(packet->family, &packet->flow.destination))
+		return drop(skb, packet, DROP_UNKNOWN_TARGET, 0);
+	reason = judge(skb, packet, &remarkable, &cookie);
+	if (reason)
+		return drop(skb, packet, reason, cookie);
+	forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
+	return TC_ACT_OK;
 }
 
 SEC("tc")
 int to_container(struct __sk_buff *skb)
 {
-	return TC_ACT_SHOT;
+	struct packet packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_TO_CONTAINER, ORIGIN_STACK);
+	int reason;
+
+	/* Our own answers, and the host looking for the pod. */
+	if (packet.ether_type == bpf_htons(ETH_P_ARP))
+		return TC_ACT_OK;
+	if (!is_ip(&packet))
+		return drop(skb, &packet, DROP_UNSUPPORTED_L2, 0);
+	reason = parse(skb, &packet);
+	if (reason)
+		return drop(skb, &packet, reason, 0);
+	if (is_link_control(&packet)) {
+		if (packet.icmp_type != ND_NEIGHBOUR_SOLICIT && packet.icmp_type != ND_NEIGHBOUR_ADVERT)
+			return drop_quietly(skb, &packet, DROP_LINK_LOCAL);
+		/* A hop limit of 255 proves that it was not forwarded here from another link. */
+		return packet.hop_limit == ND_HOP_LIMIT ? TC_ACT_OK : drop(skb, &packet, DROP_FORBIDDEN_ICMP6, 0);
+	}
+	if (stays_on_link(packet.family, &packet.flow.destination))
+		return drop_quietly(skb, &packet, DROP_LINK_LOCAL);
+	return enter(skb, &packet);
 }
 
 SEC("tc")
 int policy_ingress(struct __sk_buff *skb)
 {
-	return TC_ACT_SHOT;
+	struct packet packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_POLICY_INGRESS, ORIGIN_CARRIED);
+	int reason, verdict;
+
+	reason = parse(skb, &packet);
+	if (reason)
+		return drop(skb, &packet, reason, 0);
+	verdict = enter(skb, &packet);
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	if (write_link_addresses(skb, &endpoint_mac, &host_mac))
+		return drop(skb, &packet, DROP_WRITE_ERROR, 0);
+	return bpf_redirect_peer(endpoint_ifindex, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

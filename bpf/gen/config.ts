@@ -123,15 +123,15 @@ export const bpfLxcConfigVariables = {
   endpointId: { offset: 24, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
   endpointIdentity: { offset: 28, size: 4, type: 'number', description: "Security identity of the endpoint" },
   endpointIpv4: { offset: 32, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
-  endpointIpv6: { offset: 36, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
-  endpointMac: { offset: 52, size: 6, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
-  hostMac: { offset: 58, size: 6, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
-  endpointIfindex: { offset: 64, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
-  auditMode: { offset: 68, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  endpointIpv6: { offset: 40, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
+  endpointMac: { offset: 56, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
+  hostMac: { offset: 64, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
+  endpointIfindex: { offset: 72, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
+  auditMode: { offset: 76, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_lxc.o`. */
-export const bpfLxcConfigSize = 69;
+export const bpfLxcConfigSize = 77;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>): void {
@@ -147,9 +147,9 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.endpointId !== undefined) view.setUint16(24, values.endpointId, true);
   if (values.endpointIdentity !== undefined) view.setUint32(28, values.endpointIdentity, true);
   if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 32, 4);
-  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 36, 16);
-  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 52, 6);
-  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 58, 6);
-  if (values.endpointIfindex !== undefined) view.setUint32(64, values.endpointIfindex, true);
-  if (values.auditMode !== undefined) view.setUint8(68, values.auditMode ? 1 : 0);
+  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 40, 16);
+  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 56, 6);
+  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 64, 6);
+  if (values.endpointIfindex !== undefined) view.setUint32(72, values.endpointIfindex, true);
+  if (values.auditMode !== undefined) view.setUint8(76, values.auditMode ? 1 : 0);
 }

@@ -62,7 +62,6 @@ export const CT_REVISION_SHIFT = 8;
 export const CT_VERDICT_MASK = 255;
 
 // enum ct_verdict
-export const CT_DENIED = 0;
 export const CT_ALLOWED = 1;
 export const CT_AUDITED = 2;
 
@@ -113,6 +112,10 @@ export const VERDICT_ALLOW = 1;
 export const VERDICT_AUDIT = 2;
 export const VERDICT_REDIRECT = 3;
 
-// enum source_file
-export const FILE_BPF_LXC = 1;
-export const FILE_BPF_HOST = 2;
+// enum hook
+export const HOOK_FROM_CONTAINER = 1;
+export const HOOK_TO_CONTAINER = 2;
+export const HOOK_POLICY_INGRESS = 3;
+export const HOOK_FROM_NETDEV = 4;
+export const HOOK_TO_NETDEV = 5;
+export const HOOK_FROM_HOST = 6;

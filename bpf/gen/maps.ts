@@ -95,7 +95,7 @@ export const MAPS = {
     type: 9,
     typeName: 'lru_hash',
     keySize: 40,
-    valueSize: 4,
+    valueSize: 6,
     maxEntries: 8192,
     flags: 0,
     pinned: true,

@@ -414,28 +414,32 @@ export const fragmentKey: Codec<FragmentKey> = {
 /** Offsets of the fields of `struct fragment_key`, in bytes. */
 export const fragmentKeyOffset = { source: 0, destination: 16, id: 32, protocol: 36, family: 37 } as const;
 
-/** `struct fragment_ports`, 4 bytes. */
+/** `struct fragment_ports`, 6 bytes. */
 export interface FragmentPorts {
   /** 16 bits, network order in memory, at 0 */
   readonly sourcePort: number;
   /** 16 bits, network order in memory, at 2 */
   readonly destinationPort: number;
+  /** 16 bits, network order in memory, at 4 */
+  readonly policyPort: number;
 }
 
 export const fragmentPorts: Codec<FragmentPorts> = {
-  size: 4,
+  size: 6,
   read: (view, at = 0) => ({
     sourcePort: view.getUint16(at, false),
     destinationPort: view.getUint16(at + 2, false),
+    policyPort: view.getUint16(at + 4, false),
   }),
   write: (view, value, at = 0) => {
     view.setUint16(at, value.sourcePort, false);
     view.setUint16(at + 2, value.destinationPort, false);
+    view.setUint16(at + 4, value.policyPort, false);
   },
 };
 
 /** Offsets of the fields of `struct fragment_ports`, in bytes. */
-export const fragmentPortsOffset = { sourcePort: 0, destinationPort: 2 } as const;
+export const fragmentPortsOffset = { sourcePort: 0, destinationPort: 2, policyPort: 4 } as const;
 
 /** `struct traffic`, 16 bytes. */
 export interface Traffic {
@@ -594,23 +598,21 @@ export interface Event {
   readonly length: number;
   /** 32 bits, host order, at 40 */
   readonly cookie: number;
-  /** 16 bits, host order, at 44 */
-  readonly line: number;
-  /** 8 bits, at 46 */
-  readonly file: number;
-  /** 8 bits, at 47 */
+  /** 8 bits, at 44 */
+  readonly hook: number;
+  /** 8 bits, at 45 */
   readonly ctStatus: number;
-  /** 8 bits, at 48 */
+  /** 8 bits, at 46 */
   readonly verdict: number;
-  /** 8 bits, at 49 */
+  /** 8 bits, at 47 */
   readonly match: number;
+  /** 16 bits, network order in memory, at 48 */
+  readonly proxyPort: number;
   /** 8 bits, at 50 */
   readonly authType: number;
-  /** 16 bits, network order in memory, at 52 */
-  readonly proxyPort: number;
-  /** 16 bytes, at 56 */
+  /** 16 bytes, at 52 */
   readonly source: Uint8Array;
-  /** 16 bytes, at 72 */
+  /** 16 bytes, at 68 */
   readonly destination: Uint8Array;
 }
 
@@ -635,15 +637,14 @@ export const event: Codec<Event> = {
     ifindex: view.getUint32(at + 32, true),
     length: view.getUint32(at + 36, true),
     cookie: view.getUint32(at + 40, true),
-    line: view.getUint16(at + 44, true),
-    file: view.getUint8(at + 46),
-    ctStatus: view.getUint8(at + 47),
-    verdict: view.getUint8(at + 48),
-    match: view.getUint8(at + 49),
+    hook: view.getUint8(at + 44),
+    ctStatus: view.getUint8(at + 45),
+    verdict: view.getUint8(at + 46),
+    match: view.getUint8(at + 47),
+    proxyPort: view.getUint16(at + 48, false),
     authType: view.getUint8(at + 50),
-    proxyPort: view.getUint16(at + 52, false),
-    source: readBytes(view, at + 56, 16),
-    destination: readBytes(view, at + 72, 16),
+    source: readBytes(view, at + 52, 16),
+    destination: readBytes(view, at + 68, 16),
   }),
   write: (view, value, at = 0) => {
     clear(view, at, 88);
@@ -665,17 +666,16 @@ export const event: Codec<Event> = {
     view.setUint32(at + 32, value.ifindex, true);
     view.setUint32(at + 36, value.length, true);
     view.setUint32(at + 40, value.cookie, true);
-    view.setUint16(at + 44, value.line, true);
-    view.setUint8(at + 46, value.file);
-    view.setUint8(at + 47, value.ctStatus);
-    view.setUint8(at + 48, value.verdict);
-    view.setUint8(at + 49, value.match);
+    view.setUint8(at + 44, value.hook);
+    view.setUint8(at + 45, value.ctStatus);
+    view.setUint8(at + 46, value.verdict);
+    view.setUint8(at + 47, value.match);
+    view.setUint16(at + 48, value.proxyPort, false);
     view.setUint8(at + 50, value.authType);
-    view.setUint16(at + 52, value.proxyPort, false);
-    writeBytes(view, value.source, at + 56, 16);
-    writeBytes(view, value.destination, at + 72, 16);
+    writeBytes(view, value.source, at + 52, 16);
+    writeBytes(view, value.destination, at + 68, 16);
   },
 };
 
 /** Offsets of the fields of `struct event`, in bytes. */
-export const eventOffset = { time: 0, type: 8, reason: 9, direction: 10, family: 11, protocol: 12, tcpFlags: 13, icmpType: 14, icmpCode: 15, endpoint: 16, sourcePort: 18, destinationPort: 20, etherType: 22, sourceIdentity: 24, destinationIdentity: 28, ifindex: 32, length: 36, cookie: 40, line: 44, file: 46, ctStatus: 47, verdict: 48, match: 49, authType: 50, proxyPort: 52, source: 56, destination: 72 } as const;
+export const eventOffset = { time: 0, type: 8, reason: 9, direction: 10, family: 11, protocol: 12, tcpFlags: 13, icmpType: 14, icmpCode: 15, endpoint: 16, sourcePort: 18, destinationPort: 20, etherType: 22, sourceIdentity: 24, destinationIdentity: 28, ifindex: 32, length: 36, cookie: 40, hook: 44, ctStatus: 45, verdict: 46, match: 47, proxyPort: 48, authType: 50, source: 52, destination: 68 } as const;

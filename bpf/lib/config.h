@@ -13,13 +13,14 @@
 #define CONFIG(type, name, value, description)                                                   \
 	__attribute__((section(".rodata.config"), btf_decl_tag(description))) volatile const type name = value
 
+/* Aligned, so that they are read a word at a time. */
 struct mac {
 	__u8 bytes[MAC_BYTES];
-};
+} __attribute__((aligned(8)));
 
 struct ipv6 {
 	__u8 bytes[ADDR_BYTES];
-};
+} __attribute__((aligned(8)));
 
 /* Of every program. */
 

@@ -35,7 +35,7 @@ KEEP(enum, trace_point)
 KEEP(enum, ct_status)
 KEEP(enum, match_kind)
 KEEP(enum, verdict)
-KEEP(enum, source_file)
+KEEP(enum, hook)
 KEEP(enum, drop_reason)
 
 /* Records of 64 bytes: number, then text. */

@@ -207,13 +207,13 @@ enum ct_flags {
 };
 enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
 
-/* `judged` holds revision << CT_REVISION_SHIFT | enum ct_verdict: one word, so that no CPU can pair one's verdict with
+/* `judged` holds revision << CT_REVISION_SHIFT | verdict: one word, so that no CPU can pair one's verdict with
  * another's revision. */
 enum ct_judged { CT_REVISION_SHIFT = 8, CT_VERDICT_MASK = 0xff };
 enum ct_verdict {
-	CT_DENIED  = 0,
 	CT_ALLOWED = 1,
 	CT_AUDITED = 2, /* audit mode: denied by policy, forwarded all the same */
+	/* any other value: the enum drop_reason it is refused for */
 };
 
 /* [0] counts the direction that opened the connection, [1] the replies. */
@@ -249,6 +249,7 @@ _Static_assert(sizeof(struct fragment_key) == 40, "hashed as a whole: no implici
 struct fragment_ports {
 	__be16 source_port;
 	__be16 destination_port;
+	__be16 policy_port;
 };
 
 /* ---- weir_node_config ------------------------------------------------------------------------------------------------------ */
@@ -335,21 +336,23 @@ struct event {
 	__u32  ifindex;
 	__u32  length;    /* bytes of the packet, with its link header */
 	__u32  cookie;    /* of the deciding policy entry; 0 is none */
-	__u16  line;      /* where in the source the drop was decided */
-	__u8   file;      /* enum source_file */
+	__u8   hook;      /* enum hook: the program that speaks */
 	__u8   ct_status; /* enum ct_status */
 	__u8   verdict;   /* EVENT_POLICY_VERDICT: enum verdict */
 	__u8   match;     /* EVENT_POLICY_VERDICT: enum match_kind */
+	__be16 proxy_port;
 	__u8   auth_type;
 	__u8   pad;
-	__be16 proxy_port;
-	__u16  pad2;
 	__u8   source[ADDR_BYTES];
 	__u8   destination[ADDR_BYTES];
 };
 _Static_assert(sizeof(struct event) == 88, "");
 
-enum source_file {
-	FILE_BPF_LXC   = 1,
-	FILE_BPF_HOST  = 2,
+enum hook {
+	HOOK_FROM_CONTAINER = 1,
+	HOOK_TO_CONTAINER   = 2,
+	HOOK_POLICY_INGRESS = 3,
+	HOOK_FROM_NETDEV    = 4,
+	HOOK_TO_NETDEV      = 5,
+	HOOK_FROM_HOST      = 6,
 };

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Whether a packet may pass: lockdown → conntrack → (identity → policy).
+ *
+ * A connection remembers its verdict together with the revision under which it was reached. While that revision stands, a
+ * packet of either direction costs one conntrack lookup; once it has moved, the next packet of either direction asks the
+ * policy of the connection's own direction again: same peer, same protocol, same original port. So a change of policy cuts
+ * what it forbids in both directions, and nothing passes on a verdict of yesterday.
+ */
+#pragma once
+
+#include "config_endpoint.h"
+#include "conntrack.h"
+#include "event.h"
+#include "identity.h"
+#include "maps.h"
+#include "packet.h"
+#include "policy.h"
+
+struct revision {
+	const struct endpoint_state *node;
+	const struct endpoint_state *endpoint;
+};
+
+ALWAYS_INLINE const struct endpoint_state *state_of(__u32 id)
+{
+	return bpf_map_lookup_elem(&weir_revision, &id);
+}
+
+ALWAYS_INLINE __u64 read_revision(const struct revision *revision)
+{
+	return *(volatile const __u64 *)&revision->node->revision + *(volatile const __u64 *)&revision->endpoint->revision;
+}
+
+/*
+ * A verdict may carry an older revision than the policy it was reached under (it is then asked again, once), never a newer
+ * one: the revision is read BEFORE anything that the verdict depends on, and a machine that reorders loads must not undo
+ * that. An atomic operation that returns a value is a full barrier in BPF.
+ */
+ALWAYS_INLINE __u64 revision_before_lookups(const struct revision *revision)
+{
+	__u64 zero = 0;
+	__u64 current = read_revision(revision);
+
+	return current + __sync_fetch_and_add(&zero, 1);
+}
+
+/* The other side's identity, for a packet of the direction that opens the connection. */
+ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, bool *proven_local)
+{
+	if (packet->direction == DIRECTION_EGRESS)
+		return identity_of_destination(packet->family, &packet->flow.destination);
+	if (packet->origin == ORIGIN_CARRIED)
+		return skb->cb[CB_SOURCE_IDENTITY];
+	if (sent_by_local_socket(skb)) {
+		*proven_local = true;
+		return IDENTITY_HOST;
+	}
+	return identity_of_source(packet->family, &packet->flow.source);
+}
+
+/* The same, when the packet in hand does not open anything: a reply, or an ICMP error. The peer is known by its address. */
+ALWAYS_INLINE __u32 peer_identity_by_address(__u8 family, const union addr *peer, const struct ct_entry *entry)
+{
+	if (entry->direction == DIRECTION_EGRESS)
+		return identity_of_destination(family, peer);
+	if (entry->flags & CT_SOURCE_IS_LOCAL)
+		return IDENTITY_HOST;
+	return identity_of_source(family, peer);
+}
+
+/* Where the peer of the quoted connection is: the error itself may come from any router on the way. */
+ALWAYS_INLINE const union addr *quoted_peer_address(const struct packet *packet)
+{
+	return packet->direction == DIRECTION_EGRESS ? &packet->inner.source : &packet->inner.destination;
+}
+
+ALWAYS_INLINE void report_verdict(struct __sk_buff *skb, const struct packet *packet, const struct policy_answer *answer,
+				  __u8 verdict)
+{
+	struct report report = {
+		.type = EVENT_POLICY_VERDICT,
+		.reason = answer->reason,
+		.verdict = verdict,
+		.match = answer->match,
+		.auth_type = answer->auth_type,
+		.proxy_port = answer->proxy_port,
+		.cookie = answer->cookie,
+	};
+
+	if (verdict_events)
+		send_event(skb, packet, &report);
+}
+
+/* Asks the policy. Returns what a connection remembers: CT_ALLOWED, CT_AUDITED, or a drop reason. */
+ALWAYS_INLINE __u8 ask_policy(struct __sk_buff *skb, const struct packet *packet, const struct policy_question *question,
+			      struct policy_answer *answer)
+{
+	policy_lookup(question, answer);
+	if (policy_accounting && answer->match != MATCH_NONE)
+		account(question, answer, skb->len);
+	if (answer->reason == DROP_NONE)
+		return CT_ALLOWED;
+	if (audit_mode && (answer->reason == DROP_POLICY_DENIED || answer->reason == DROP_POLICY_DENY))
+		return CT_AUDITED;
+	return answer->reason;
+}
+
+ALWAYS_INLINE __u8 verdict_of(__u8 judged)
+{
+	if (judged == CT_ALLOWED)
+		return VERDICT_ALLOW;
+	return judged == CT_AUDITED ? VERDICT_AUDIT : VERDICT_DENY;
+}
+
+ALWAYS_INLINE bool passes(__u8 judged)
+{
+	return judged == CT_ALLOWED || judged == CT_AUDITED;
+}
+
+ALWAYS_INLINE int refusal(__u8 judged)
+{
+	if (passes(judged))
+		return DROP_NONE;
+	return judged ? judged : DROP_POLICY_DENIED;
+}
+
+/* Judges a connection again whose verdict was reached under another revision. */
+OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet, struct ct_entry *entry, __u64 revision)
+{
+	bool related = packet->shape & PACKET_ICMP_ERROR;
+	struct policy_question question = {
+		.port = entry->policy_port,
+		.direction = entry->direction,
+		.protocol = related ? packet->inner.protocol : packet->flow.protocol,
+		.port_known = true,
+	};
+	struct policy_answer answer = {};
+	__u8 before = entry->judged & CT_VERDICT_MASK;
+	bool proven_local = false;
+	__u8 judged;
+
+	if (related)
+		packet->peer_identity = peer_identity_by_address(packet->family, quoted_peer_address(packet), entry);
+	else if (packet->direction == entry->direction)
+		packet->peer_identity = peer_identity(skb, packet, &proven_local);
+	else
+		packet->peer_identity = peer_identity_by_address(packet->family, peer_address(packet), entry);
+	question.identity = packet->peer_identity;
+	judged = ask_policy(skb, packet, &question, &answer);
+	entry->peer_identity = packet->peer_identity;
+	entry->cookie = answer.cookie;
+	*(volatile __u64 *)&entry->judged = revision << CT_REVISION_SHIFT | judged;
+	if (judged != before)
+		report_verdict(skb, packet, &answer, verdict_of(judged));
+	return judged;
+}
+
+/* Judges the first packet of a connection, and starts to track it when it may pass. */
+OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet, __u64 revision, bool track)
+{
+	struct policy_question question = {
+		.port = packet->policy_port,
+		.direction = packet->direction,
+		.protocol = packet->flow.protocol,
+		.port_known = !(packet->shape & PACKET_UNPLACED),
+	};
+	struct policy_answer answer = {};
+	struct ct_entry entry = {};
+	bool proven_local = false;
+	__u8 judged;
+
+	packet->peer_identity = peer_identity(skb, packet, &proven_local);
+	question.identity = packet->peer_identity;
+	judged = ask_policy(skb, packet, &question, &answer);
+	report_verdict(skb, packet, &answer, verdict_of(judged));
+	if (!passes(judged))
+		return judged;
+	if (!track)
+		return DROP_NONE;
+
+	entry.judged = revision << CT_REVISION_SHIFT | judged;
+	entry.packets[CT_FORWARD] = 1;
+	entry.bytes[CT_FORWARD] = skb->len;
+	entry.peer_identity = packet->peer_identity;
+	entry.cookie = answer.cookie;
+	entry.policy_port = packet->policy_port;
+	entry.proxy_port = answer.proxy_port;
+	entry.direction = packet->direction;
+	entry.flags = tcp_marks(packet, CT_FORWARD);
+	if (proven_local)
+		entry.flags |= CT_SOURCE_IS_LOCAL;
+	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
+		entry.flags |= CT_SEEN_NON_SYN;
+	entry.expires = clock() + ct_lifetime(packet->flow.protocol, entry.flags);
+	if (ct_insert(packet->family, &packet->flow, packet->direction, &entry))
+		return DROP_CT_INSERT_FAILED;
+	return DROP_NONE;
+}
+
+/*
+ * A bare SYN against a connection that is known. True when it is a connection of its own, to be judged by the policy of its
+ * own direction: nobody gets in by answering a connection with the opening of another.
+ */
+ALWAYS_INLINE bool opens_another(const struct packet *packet, const struct ct_entry *entry)
+{
+	return opens_tcp(packet) && (ct_is_closing(entry->flags) || packet->direction != entry->direction);
+}
+
+/* A known connection is not replaced by another of the same ports while both sides may speak on it. */
+ALWAYS_INLINE bool may_replace(const struct ct_entry *entry)
+{
+	return ct_is_closing(entry->flags) || !(entry->flags & CT_SEEN_REPLY) || !passes(entry->judged & CT_VERDICT_MASK);
+}
+
+/* An echo reply that nobody asked for opens no connection: else its sender could invite requests past its ingress policy. */
+ALWAYS_INLINE bool answers_nothing(const struct packet *packet)
+{
+	return is_icmp(packet->family, packet->flow.protocol) && packet->flow.destination_port &&
+	       !packet->flow.source_port;
+}
+
+/* The verdict on a known connection under the revision in force. One load, so verdict and revision belong together. */
+ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet, struct ct_entry *entry,
+				   const struct revision *revision)
+{
+	__u64 judged = *(volatile __u64 *)&entry->judged;
+
+	if (judged >> CT_REVISION_SHIFT == read_revision(revision))
+		return judged & CT_VERDICT_MASK;
+	return judge_again(skb, packet, entry, revision_before_lookups(revision));
+}
+
+/* Returns DROP_NONE or why not. `remarkable` tells whether a trace of the packet would say something new. */
+ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *remarkable, __u32 *cookie)
+{
+	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
+	__u64 now = clock();
+	struct ct_entry *entry;
+	__u8 judged, way;
+
+	if (!revision.node || !revision.endpoint)
+		return DROP_ENDPOINT_NOT_READY;
+	if ((revision.node->flags | revision.endpoint->flags) & STATE_LOCKDOWN)
+		return DROP_LOCKDOWN;
+
+	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)) {
+		packet->ct_status = CT_STATUS_NONE;
+		entry = packet->shape & PACKET_ICMP_ERROR ? ct_find_related(packet, now) : NULL;
+		if (!entry)
+			return judge_new(skb, packet, 0, false);
+		/* A router on the way sends it, for the peer's sake: it goes where the connection that it is about goes. */
+		packet->ct_status = CT_STATUS_RELATED;
+		return refusal(current_verdict(skb, packet, entry, &revision));
+	}
+
+	entry = ct_find(packet, now);
+	if (!entry || opens_another(packet, entry)) {
+		packet->ct_status = CT_STATUS_NEW;
+		*remarkable = true;
+		return judge_new(skb, packet, revision_before_lookups(&revision),
+				 (!entry || may_replace(entry)) && !answers_nothing(packet));
+	}
+
+	way = packet->direction == entry->direction ? CT_FORWARD : CT_REPLY;
+	packet->ct_status = way == CT_FORWARD ? CT_STATUS_ESTABLISHED : CT_STATUS_REPLY;
+	packet->peer_identity = entry->peer_identity;
+	judged = current_verdict(skb, packet, entry, &revision);
+	*cookie = entry->cookie;
+	if (!passes(judged))
+		return refusal(judged);
+	*remarkable = ct_advance(entry, packet, way, now, skb->len);
+	return DROP_NONE;
+}
