@@ -5,7 +5,6 @@ import { protocolName } from '../../model/port.ts';
 import {
   CT_ALLOWED,
   CT_AUDITED,
-  CT_DENIED,
   CT_FIN_FORWARD,
   CT_FIN_REPLY,
   CT_RESET,
@@ -50,7 +49,6 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
 ];
 
 const VERDICTS = new Map<number, Connection['verdict']>([
-  [CT_DENIED, 'denied'],
   [CT_ALLOWED, 'allowed'],
   [CT_AUDITED, 'audited'],
 ]);
