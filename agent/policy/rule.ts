@@ -37,6 +37,7 @@ export type EntityName =
   | 'world-ipv4'
   | 'world-ipv6'
   | 'cluster'
+  | 'cluster-mesh'
   | 'host'
   | 'remote-node'
   | 'init'
