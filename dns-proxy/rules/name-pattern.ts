@@ -10,7 +10,7 @@ export function canonicalName(name: string): string {
 }
 
 export interface NamePattern {
-  /** The pattern in canonical form: lower case, final dot. */
+  /** The pattern in canonical form: lower case, final dot; nothing but stars stays as it is. */
   readonly text: string;
   /** Whether the canonical name `name` matches. */
   matches(name: string): boolean;
@@ -36,8 +36,8 @@ export function exactName(name: string): NamePattern {
  * of stars matches `[-a-zA-Z0-9_]*` within its label.
  */
 export function namePattern(pattern: string): NamePattern {
+  if (/^\*+\.?$/.test(pattern)) return { text: pattern, matches: isName };
   const text = canonicalName(pattern);
-  if (/^\*+\.$/.test(text)) return { text, matches: isName };
   const subdomains = /^\*{2,}\./.exec(text);
   const labels = text
     .slice(subdomains?.[0].length ?? 0)

@@ -15,5 +15,6 @@ const INVALID = [
 
 describe('regularExpressionFault', () => {
   for (const text of VALID) test(`accepts ${text}`, () => assert.equal(regularExpressionFault(text), undefined));
-  for (const text of INVALID) test(`refuses ${text}`, () => assert.equal(typeof regularExpressionFault(text), 'string'));
+  for (const text of INVALID)
+    test(`refuses ${text}`, () => assert.equal(typeof regularExpressionFault(text), 'string'));
 });
