@@ -1,0 +1,94 @@
+/**
+ * What the routes want of the agent. Handlers speak models, not rooms: this is the seam between the wire and the agent, and
+ * `agent/daemon` implements it. Methods throw {@link WeirError}s; the server turns them into answers.
+ */
+import type {
+  BPFMap,
+  BPFMapList,
+  DaemonConfiguration,
+  DaemonConfigurationSpec,
+  DebugInfo,
+  Endpoint,
+  EndpointBatchDeleteRequest,
+  EndpointChangeRequest,
+  EndpointConfigurationSpec,
+  EndpointConfigurationStatus,
+  EndpointHealth,
+  EndpointStatusLog,
+  Identity,
+  IdentityEndpoints,
+  IPAMResponse,
+  IPListEntry,
+  LabelConfiguration,
+  LabelConfigurationSpec,
+  MonitorEvent,
+  Policy,
+  SelectorCache,
+  StatusResponse,
+} from '../models.ts';
+
+/** How far the agent has come; it decides which requests are taken. */
+export type ApiPhase =
+  /** State is being restored: only the health is answered. */
+  | 'starting'
+  /** Endpoints are known, policies are not yet: reading is answered. */
+  | 'restored'
+  | 'ready';
+
+/** `id` is the text of the path: a number, or a prefixed id. */
+export interface EndpointApi {
+  list(labels: readonly string[]): readonly Endpoint[];
+  get(id: string): Endpoint;
+  put(id: string, request: EndpointChangeRequest): Promise<Endpoint>;
+  patch(id: string, request: EndpointChangeRequest): Promise<void>;
+  delete(id: string): Promise<void>;
+  deleteMany(request: EndpointBatchDeleteRequest): Promise<void>;
+  health(id: string): Promise<EndpointHealth>;
+  log(id: string): EndpointStatusLog;
+  labels(id: string): LabelConfiguration;
+  patchLabels(id: string, spec: LabelConfigurationSpec): Promise<void>;
+  config(id: string): EndpointConfigurationStatus;
+  patchConfig(id: string, spec: EndpointConfigurationSpec): Promise<void>;
+}
+
+export type IpFamily = 'ipv4' | 'ipv6';
+
+export interface IpamApi {
+  allocateNext(options: {
+    readonly family?: IpFamily;
+    readonly owner?: string;
+    readonly expires: boolean;
+  }): IPAMResponse;
+  allocate(ip: string, owner: string | undefined): void;
+  release(ip: string): void;
+}
+
+export interface PolicyApi {
+  identities(labels: readonly string[]): readonly Identity[];
+  identity(id: string): Identity;
+  identityEndpoints(): readonly IdentityEndpoints[];
+  policy(): Policy;
+  selectors(): SelectorCache;
+  /** @param cidr only what lies in it */
+  ips(cidr: string | undefined): readonly IPListEntry[];
+}
+
+export interface DaemonApi {
+  readonly phase: ApiPhase;
+  health(brief: boolean): StatusResponse;
+  config(): DaemonConfiguration;
+  patchConfig(spec: DaemonConfigurationSpec): Promise<void>;
+  debugInfo(): Promise<DebugInfo>;
+  maps(): BPFMapList;
+  map(name: string): Promise<BPFMap>;
+  /** Events until `signal` aborts. */
+  monitor(signal: AbortSignal): AsyncIterable<MonitorEvent>;
+}
+
+/** The whole agent, as its API sees it. */
+export interface AgentApi {
+  readonly endpoints: EndpointApi;
+  readonly ipam: IpamApi;
+  readonly policy: PolicyApi;
+  readonly daemon: DaemonApi;
+}

@@ -1,0 +1,51 @@
+import { Readable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import type { DaemonConfigurationSpec, MonitorEvent } from '../models.ts';
+import type { AgentApi } from './contract.ts';
+import * as schemas from './schemas.ts';
+
+/** `/v1/healthz`, `/v1/config`, `/v1/debuginfo`, `/v1/map`, `/v1/monitor`: the agent itself. */
+export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): void {
+  const tags = ['daemon'];
+  server.get<{ Querystring: { readonly brief?: boolean } }>(
+    '/v1/healthz',
+    { schema: { tags, summary: 'State of the agent and its parts', querystring: schemas.healthQuery } },
+    ({ query, headers }) => daemon.health(query.brief ?? headers['brief'] === 'true'),
+  );
+  server.get('/v1/config', { schema: { tags, summary: 'Configuration' } }, () => daemon.config());
+  server.patch<{ Body: DaemonConfigurationSpec }>(
+    '/v1/config',
+    { schema: { tags, summary: 'Change what may be changed', body: schemas.daemonConfigurationSpec } },
+    async ({ body }, reply) => {
+      await daemon.patchConfig(body);
+      return reply.code(200).send();
+    },
+  );
+  server.get('/v1/debuginfo', { schema: { tags, summary: 'All of it, for a report' } }, () => daemon.debugInfo());
+  server.get('/v1/map', { schema: { tags, summary: 'BPF maps' } }, () => daemon.maps());
+  server.get<{ Params: { readonly name: string } }>(
+    '/v1/map/:name',
+    { schema: { tags, summary: 'What a BPF map holds', params: schemas.mapParams } },
+    ({ params }) => daemon.map(params.name),
+  );
+  server.get(
+    '/v1/monitor',
+    { schema: { tags, summary: 'Drops, traces and policy verdicts as they happen, a JSON object a line' } },
+    (request, reply) => {
+      const gone = new AbortController();
+      request.raw.on('close', () => gone.abort());
+      const events = Readable.from(lines(daemon.monitor(gone.signal)));
+      reply.raw.on('close', () => {
+        gone.abort();
+        events.destroy();
+      });
+      return reply.type('application/x-ndjson').send(events);
+    },
+  );
+}
+
+async function* lines(events: AsyncIterable<MonitorEvent>): AsyncGenerator<string> {
+  // An empty line, so that a client knows that it is heard before anything has happened.
+  yield '\n';
+  for await (const event of events) yield `${JSON.stringify(event)}\n`;
+}

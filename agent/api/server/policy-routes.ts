@@ -1,0 +1,80 @@
+import type { FastifyInstance } from 'fastify';
+import type { AgentApi, IpFamily } from './contract.ts';
+import * as schemas from './schemas.ts';
+
+/** `/v1/identity`, `/v1/policy`, `/v1/ip`: what the agent knows and decides by. */
+export function policyRoutes(server: FastifyInstance, { policy }: AgentApi): void {
+  const tags = ['policy'];
+  server.get<{ Body?: readonly string[] }>(
+    '/v1/identity',
+    { schema: { tags, summary: 'All identities, or those with all the labels of the body' } },
+    ({ body }) => policy.identities(Array.isArray(body) ? body : []),
+  );
+  server.get('/v1/identity/endpoints', { schema: { tags, summary: 'Identities of local endpoints' } }, () =>
+    policy.identityEndpoints(),
+  );
+  server.get<{ Params: { readonly id: string } }>(
+    '/v1/identity/:id',
+    { schema: { tags, summary: 'One identity', params: schemas.identityParams } },
+    ({ params }) => policy.identity(params.id),
+  );
+  server.get('/v1/policy', { schema: { tags, summary: 'Policies in force' } }, () => policy.policy());
+  server.get('/v1/policy/selectors', { schema: { tags, summary: 'Which identities each selector selects' } }, () =>
+    policy.selectors(),
+  );
+  server.get<{ Querystring: { readonly cidr?: string } }>(
+    '/v1/ip',
+    { schema: { tags, summary: 'The ipcache, or what of it lies in a prefix', querystring: schemas.ipQuery } },
+    ({ query }) => policy.ips(query.cidr),
+  );
+}
+
+interface IpamRequest {
+  readonly Querystring: { readonly family?: IpFamily; readonly owner?: string };
+  readonly Headers: { readonly expiration?: boolean };
+}
+
+interface ByIp {
+  readonly Params: { readonly ip: string };
+}
+
+/** `/v1/ipam`: addresses for those who are not endpoints, or not yet. */
+export function ipamRoutes(server: FastifyInstance, { ipam }: AgentApi): void {
+  const tags = ['ipam'];
+  server.post<IpamRequest>(
+    '/v1/ipam',
+    {
+      schema: {
+        tags,
+        summary: 'Allocate an address of each family, or of one',
+        querystring: schemas.ipamQuery,
+        headers: schemas.ipamHeaders,
+      },
+    },
+    ({ query, headers }, reply) =>
+      reply.code(201).send(ipam.allocateNext({ ...query, expires: headers.expiration === true })),
+  );
+  server.post<ByIp & { Querystring: { readonly owner?: string } }>(
+    '/v1/ipam/:ip',
+    {
+      schema: {
+        tags,
+        summary: 'Allocate this address',
+        params: schemas.ipParams,
+        querystring: schemas.ipamOwnerQuery,
+      },
+    },
+    ({ params, query }, reply) => {
+      ipam.allocate(params.ip, query.owner);
+      return reply.code(200).send();
+    },
+  );
+  server.delete<ByIp>(
+    '/v1/ipam/:ip',
+    { schema: { tags, summary: 'Release an address', params: schemas.ipParams } },
+    ({ params }, reply) => {
+      ipam.release(params.ip);
+      return reply.code(200).send();
+    },
+  );
+}
