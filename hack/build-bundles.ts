@@ -1,5 +1,5 @@
 /** Bundles the programs that run on Node into `dist/`, each with a launcher that uses the Node beside it. */
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { upToDate } from './up-to-date.ts';
@@ -24,10 +24,12 @@ export async function buildBundles(root: string): Promise<boolean> {
     'cli/**/*.ts',
     'dns-proxy/**/*.ts',
     'hack/build-bundles.ts',
+    'package.json',
     'package-lock.json',
   ];
   if (programs.length === 0 || upToDate(root, inputs, outputs)) return false;
 
+  const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { version: string };
   const dist = path.join(root, 'dist');
   const lib = path.join(dist, 'lib');
   mkdirSync(lib, { recursive: true });
@@ -47,6 +49,7 @@ export async function buildBundles(root: string): Promise<boolean> {
       sourcemap: 'linked',
       legalComments: 'linked',
       logLevel: 'warning',
+      define: { 'process.env.WEIR_VERSION': JSON.stringify(version) },
       // koffi finds its native part by path: it stays a package, copied beside the bundle.
       external: ['koffi'],
       // Bundled CommonJS packages call require().

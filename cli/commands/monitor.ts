@@ -1,0 +1,74 @@
+import { Command, Option } from 'commander';
+import type { MonitorEvent } from '../../agent/api/models.ts';
+import { withOutput, type Context, type Runner } from '../context.ts';
+import { formatData } from '../output/format.ts';
+import { monitorLine, monitorMatches, type FilterEndpoint, type MonitorFilter } from '../tables/monitor.ts';
+import { endpointAddresses } from './bpf.ts';
+
+interface MonitorOptions {
+  readonly type?: MonitorEvent['type'][];
+  readonly from?: string[];
+  readonly to?: string[];
+  readonly relatedTo?: string[];
+  readonly numeric?: true;
+  readonly time?: true;
+}
+
+/** `weir monitor`: runs until it is interrupted. */
+export function monitorCommand(runner: Runner): Command {
+  const command = withOutput(new Command('monitor'))
+    .description('show drops, policy verdicts and traces as they happen')
+    .addOption(
+      new Option('-t, --type <types...>', 'only events of these types').choices(['drop', 'policy-verdict', 'trace']),
+    )
+    .option('--from <endpoints...>', 'only packets that these endpoints sent')
+    .option('--to <endpoints...>', 'only packets for these endpoints')
+    .option('--related-to <endpoints...>', 'only packets from, for or judged by these endpoints')
+    .option('-n, --numeric', 'show identities by number')
+    .option('--time', 'put the time first');
+  return runner.action<MonitorOptions>(command, monitor);
+}
+
+async function monitor(context: Context, _words: readonly string[], options: MonitorOptions): Promise<void> {
+  const { signal, stderr } = context.terminal;
+  const filter: MonitorFilter = {
+    types: new Set(options.type),
+    from: await filterEndpoints(context, options.from),
+    to: await filterEndpoints(context, options.to),
+    relatedTo: await filterEndpoints(context, options.relatedTo),
+  };
+  try {
+    if (stderr.isTTY === true) context.warn('Listening for events. Press Ctrl-C to quit');
+    for await (const event of context.client.monitor(signal)) {
+      if (monitorMatches(event, filter)) await context.write(await eventText(context, event, options));
+    }
+  } catch (thrown) {
+    // The person had enough: that is how this command ends.
+    if (!signal.aborted) throw thrown;
+  }
+}
+
+async function eventText(context: Context, event: MonitorEvent, options: MonitorOptions): Promise<string> {
+  switch (context.format?.kind) {
+    case undefined: {
+      const line = { numeric: options.numeric === true, time: options.time === true };
+      return `${monitorLine(event, line, context.paint)}\n`;
+    }
+    // One line an event, so that `jq` and friends can follow.
+    case 'json':
+      return `${JSON.stringify(event)}\n`;
+    case 'yaml':
+      return `---\n${await formatData(event, { kind: 'yaml' })}`;
+    case 'jsonpath':
+      return formatData(event, context.format);
+  }
+}
+
+async function filterEndpoints(context: Context, ids: readonly string[] = []): Promise<readonly FilterEndpoint[]> {
+  return Promise.all(
+    ids.map(async (id) => {
+      const endpoint = await context.client.endpoint(id);
+      return { id: endpoint.id, addresses: await endpointAddresses(context, id) };
+    }),
+  );
+}

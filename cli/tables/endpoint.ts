@@ -1,0 +1,106 @@
+/** Endpoints as cilium-dbg prints them. Pure. */
+import type {
+  ConfigurationMap,
+  Endpoint,
+  EndpointHealth,
+  EndpointPolicyEnabled,
+  EndpointStatusLog,
+} from '../../agent/api/models.ts';
+import { styled, type Cell, type Row, type Style } from '../output/table.ts';
+
+const HEADERS: readonly Row[] = [
+  [
+    'ENDPOINT',
+    'POLICY (ingress)',
+    'POLICY (egress)',
+    'IDENTITY',
+    'LABELS (source:key[=value])',
+    'IPv6',
+    'IPv4',
+    'STATUS',
+  ],
+  ['', 'ENFORCEMENT', 'ENFORCEMENT'],
+];
+
+const UNKNOWN = 'Unknown';
+
+/** One line a label; all else stands on an endpoint's first line. */
+export function endpointRows(endpoints: readonly Endpoint[], headers = true): Row[] {
+  const rows = endpoints.toSorted((a, b) => a.id - b.id).flatMap(endpointLines);
+  return headers ? [...HEADERS, ...rows] : rows;
+}
+
+function endpointLines(endpoint: Endpoint): Row[] {
+  const [ingress, egress] = enforcement(endpoint.status?.policy?.realized?.['policy-enabled']);
+  const [ipv6, ipv4] = addresses(endpoint);
+  const labels = endpoint.status?.labels?.['security-relevant']?.toSorted() ?? [];
+  const [first, ...others] = labels.length === 0 ? ['no labels'] : labels;
+  const identity = endpoint.status?.identity?.id;
+  return [
+    [
+      String(endpoint.id),
+      ingress,
+      egress,
+      identity === undefined ? '<no label id>' : String(identity),
+      first!,
+      ipv6,
+      ipv4,
+      stateCell(endpoint.status?.state),
+    ],
+    ...others.map((label): Row => ['', '', '', '', label]),
+  ];
+}
+
+function enforcement(enabled: EndpointPolicyEnabled | undefined): readonly [string, string] {
+  if (enabled === undefined) return [UNKNOWN, UNKNOWN];
+  const audit = enabled.startsWith('audit-');
+  const on = audit ? 'Disabled (Audit)' : 'Enabled';
+  const directions = audit ? enabled.slice('audit-'.length) : enabled;
+  return [
+    directions === 'ingress' || directions === 'both' ? on : 'Disabled',
+    directions === 'egress' || directions === 'both' ? on : 'Disabled',
+  ];
+}
+
+function addresses(endpoint: Endpoint): readonly [string, string] {
+  const networking = endpoint.status?.networking;
+  if (networking === undefined) return [UNKNOWN, UNKNOWN];
+  const [pair] = networking.addressing ?? [];
+  return pair === undefined ? ['No address', 'No address'] : [pair.ipv6 ?? '', pair.ipv4 ?? ''];
+}
+
+function stateCell(state: string | undefined): Cell {
+  if (state === undefined) return UNKNOWN;
+  const style: Style = state === 'ready' ? 'good' : state === 'invalid' || state === 'not-ready' ? 'bad' : 'warn';
+  return styled(style, state);
+}
+
+export function endpointLogRows(log: EndpointStatusLog): Row[] {
+  return [
+    ['Timestamp', 'Status', 'State', 'Message'],
+    ...log.map((change): Row => [
+      change.timestamp ?? '',
+      change.code === 'failed' ? styled('bad', 'failed') : (change.code ?? ''),
+      change.state ?? '',
+      change.message ?? '',
+    ]),
+  ];
+}
+
+export function endpointHealthRows(health: EndpointHealth): Row[] {
+  const cell = (status: string | undefined): Cell =>
+    styled(status === 'OK' ? 'good' : status === 'Failure' ? 'bad' : 'warn', status ?? UNKNOWN);
+  return [
+    ['Overall Health:', cell(health.overallHealth)],
+    ['BPF Health:', cell(health.bpf)],
+    ['Policy Health:', cell(health.policy)],
+    ['Connected:', health.connected === true ? styled('good', 'yes') : styled('bad', 'no')],
+  ];
+}
+
+/** Options in the order of their names. */
+export function optionRows(options: ConfigurationMap): Row[] {
+  return Object.entries(options)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]): Row => [name, value]);
+}

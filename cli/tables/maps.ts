@@ -1,0 +1,107 @@
+/** The kernel's other maps as cilium-dbg prints them. Pure. */
+import type {
+  BPFMap,
+  ConntrackMapFields,
+  EndpointMapFields,
+  IpcacheMapFields,
+  MetricsMapFields,
+} from '../../agent/api/models.ts';
+import { cidrContains, parseAddress, parseCidr, type Cidr } from '../../agent/model/address.ts';
+import { protocolName } from '../../agent/model/port.ts';
+import { styled, type Row } from '../output/table.ts';
+
+export function ipcacheRows(entries: readonly IpcacheMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => compare(a.prefix, b.prefix))
+    .map((entry): Row => [entry.prefix, ipcacheText(entry)]);
+  return [['IP PREFIX/ADDRESS', 'IDENTITY'], ...rows];
+}
+
+function ipcacheText(entry: IpcacheMapFields): string {
+  return `identity=${entry.identity} tunnelendpoint=${entry['tunnel-endpoint'] ?? '0.0.0.0'}`;
+}
+
+/** The entry with the longest prefix that covers `ip`, as the kernel looks it up. */
+export function ipcacheLookup(entries: readonly IpcacheMapFields[], ip: string): IpcacheMapFields | undefined {
+  const address = parseAddress(ip);
+  let best: { readonly cidr: Cidr; readonly entry: IpcacheMapFields } | undefined;
+  for (const entry of entries) {
+    const cidr = parseCidr(entry.prefix);
+    if (cidrContains(cidr, address) && (best === undefined || cidr.length > best.cidr.length)) best = { cidr, entry };
+  }
+  return best?.entry;
+}
+
+export function endpointMapRows(entries: readonly EndpointMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => a.id - b.id || compare(a.ip, b.ip))
+    .map((entry): Row => [entry.ip, entry.host === true ? '(localhost)' : endpointText(entry)]);
+  return [['IP ADDRESS', 'LOCAL ENDPOINT INFO'], ...rows];
+}
+
+function endpointText(entry: EndpointMapFields): string {
+  return (
+    `id=${entry.id} sec_id=${entry.identity} ifindex=${entry.ifindex} ` +
+    `mac=${entry.mac.toUpperCase()} nodemac=${entry['host-mac'].toUpperCase()}`
+  );
+}
+
+/** A line a connection; the side that opened it stands first. */
+export function conntrackLines(entries: readonly ConntrackMapFields[]): string[] {
+  return entries.map((entry) => {
+    const local = socketText(entry.local, entry['local-port']);
+    const remote = socketText(entry.remote, entry['remote-port']);
+    const [way, from, to] = entry.direction === 'ingress' ? ['IN', remote, local] : ['OUT', local, remote];
+    return [
+      `${protocolName(entry.protocol)} ${way} ${from} -> ${to}`,
+      `expires=${Math.round(entry['expires-in'])}`,
+      `TxPackets=${entry['forward-packets']} TxBytes=${entry['forward-bytes']}`,
+      `RxPackets=${entry['reply-packets']} RxBytes=${entry['reply-bytes']}`,
+      `Flags=[ ${entry.flags === '' ? '' : `${entry.flags} `}]`,
+      `PeerSecurityID=${entry['peer-identity']}`,
+      ...(entry['proxy-port'] === 0 ? [] : [`ProxyPort=${entry['proxy-port']}`]),
+    ].join(' ');
+  });
+}
+
+function socketText(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+export function metricsRows(entries: readonly MetricsMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => compare(a.reason, b.reason) || compare(a.direction, b.direction))
+    .map((entry): Row => {
+      const reason = entry.reason === 'Success' ? entry.reason : styled('warn', entry.reason);
+      return [reason, entry.direction.toUpperCase(), String(entry.packets), String(entry.bytes)];
+    });
+  return [['REASON', 'DIRECTION', 'PACKETS', 'BYTES'], ...rows];
+}
+
+export function mapListRows(maps: readonly BPFMap[]): Row[] {
+  const rows = maps
+    .toSorted((a, b) => compare(a.path ?? '', b.path ?? ''))
+    .map((map): Row => {
+      const cache = map.cache ?? [];
+      const errors = cache.filter((entry) => (entry['last-error'] ?? '') !== '').length;
+      return [mapName(map), String(cache.length), String(errors), String(map.cache !== undefined)];
+    });
+  return [['Name', 'Num entries', 'Num errors', 'Cache enabled'], ...rows];
+}
+
+export function mapEntryRows(map: BPFMap): Row[] {
+  const rows = (map.cache ?? []).map((entry): Row => [
+    entry.key ?? '',
+    entry.value ?? '',
+    entry['desired-action'] ?? '',
+    entry['last-error'] ?? '',
+  ]);
+  return [['Key', 'Value', 'State', 'Error'], ...rows];
+}
+
+/** Last part of a map's path. */
+export function mapName(map: BPFMap): string {
+  return (map.path ?? '').split('/').at(-1)!;
+}
+
+const compare = (a: string, b: string): number => (a === b ? 0 : a < b ? -1 : 1);

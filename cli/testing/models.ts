@@ -1,0 +1,300 @@
+/** A small node, as its agent would describe it. For tests. */
+import type {
+  BPFMap,
+  ConntrackMapFields,
+  DaemonConfiguration,
+  DebugInfo,
+  Endpoint,
+  EndpointMapFields,
+  EndpointStatusLog,
+  Identity,
+  IpcacheMapFields,
+  IPListEntry,
+  MetricsMapFields,
+  MonitorEvent,
+  Policy,
+  PolicyMapFields,
+  SelectorCache,
+  StatusResponse,
+} from '../../agent/api/models.ts';
+
+const WEB = ['k8s:app=web', 'k8s:io.cilium.k8s.policy.serviceaccount=default', 'k8s:io.kubernetes.pod.namespace=shop'];
+const CLIENT = ['k8s:app=client', 'k8s:io.kubernetes.pod.namespace=shop'];
+
+export const IDENTITIES: readonly Identity[] = [
+  { id: 16777217, labels: ['cidr:192.0.2.0/24', 'reserved:world'] },
+  { id: 1, labels: ['reserved:host'] },
+  { id: 2, labels: ['reserved:world'] },
+  { id: 256, labels: WEB },
+  { id: 257, labels: CLIENT },
+];
+
+export const ENDPOINTS: readonly Endpoint[] = [
+  {
+    id: 2107,
+    status: {
+      state: 'regenerating',
+      identity: { id: 257, labels: CLIENT },
+      labels: { 'security-relevant': CLIENT },
+      policy: { realized: { 'policy-enabled': 'none' } },
+      networking: { addressing: [{ ipv4: '10.244.0.12', ipv6: 'fd00:10:244::c' }] },
+      'external-identifiers': { 'pod-name': 'shop/client', 'container-id': 'c2' },
+    },
+  },
+  {
+    id: 42,
+    status: {
+      state: 'ready',
+      identity: { id: 256, labels: WEB },
+      labels: { 'security-relevant': WEB },
+      policy: { realized: { 'policy-enabled': 'ingress' } },
+      networking: { addressing: [{ ipv4: '10.244.0.7', ipv6: 'fd00:10:244::7' }] },
+      'external-identifiers': { 'pod-name': 'shop/web-0', 'container-id': 'c1' },
+    },
+  },
+  { id: 99, status: { state: 'waiting-for-identity', networking: {} } },
+];
+
+export const ENDPOINT_LOG: EndpointStatusLog = [
+  { timestamp: '2026-11-23T10:00:02Z', code: 'ok', state: 'ready', message: 'Completed endpoint regeneration' },
+  { timestamp: '2026-11-23T10:00:01Z', code: 'failed', state: 'regenerating', message: 'the policy map is full' },
+];
+
+export const POLICY_MAP: readonly PolicyMapFields[] = [
+  entry({ direction: 'egress', identity: 0 }),
+  entry({ identity: 257, protocol: 6, port: 8080, 'port-prefix-length': 16, packets: 12, bytes: 960, cookie: 3 }),
+  entry({ identity: 16777217, protocol: 17, port: 8000, 'port-prefix-length': 10, deny: true, cookie: 4 }),
+  entry({ identity: 1 }),
+  entry({ identity: 257, protocol: 6, port: 80, 'port-prefix-length': 16, 'proxy-port': 12345, 'auth-type': 1 }),
+  entry({ identity: 257, protocol: 17 }),
+  entry({ identity: 9999, protocol: 1, port: 8, 'port-prefix-length': 16 }),
+];
+
+function entry(fields: Partial<PolicyMapFields>): PolicyMapFields {
+  return {
+    direction: 'ingress',
+    identity: 0,
+    protocol: 0,
+    port: 0,
+    'port-prefix-length': 0,
+    deny: false,
+    'proxy-port': 0,
+    'auth-type': 0,
+    'auth-explicit': false,
+    precedence: 0,
+    cookie: 0,
+    ...fields,
+  };
+}
+
+export const IPCACHE: readonly IpcacheMapFields[] = [
+  { prefix: '10.244.0.7/32', identity: 256 },
+  { prefix: '0.0.0.0/0', identity: 2 },
+  { prefix: '192.0.2.0/24', identity: 16777217, 'tunnel-endpoint': '198.51.100.4' },
+];
+
+export const ENDPOINT_MAP: readonly EndpointMapFields[] = [
+  {
+    ip: '10.244.0.7',
+    id: 42,
+    ifindex: 5,
+    mac: '0a:11:22:33:44:55',
+    'host-mac': '0e:aa:bb:cc:dd:ee',
+    identity: 256,
+  },
+  { ip: '10.244.0.1', id: 0, ifindex: 0, mac: '', 'host-mac': '', identity: 1, host: true },
+];
+
+export const CONNTRACK4: readonly ConntrackMapFields[] = [
+  {
+    direction: 'ingress',
+    protocol: 6,
+    local: '10.244.0.7',
+    'local-port': 8080,
+    remote: '10.244.0.12',
+    'remote-port': 41000,
+    'expires-in': 21599.6,
+    'forward-packets': 6,
+    'forward-bytes': 480,
+    'reply-packets': 4,
+    'reply-bytes': 2000,
+    'peer-identity': 257,
+    cookie: 3,
+    'proxy-port': 0,
+    flags: 'SeenNonSyn',
+  },
+];
+
+export const CONNTRACK6: readonly ConntrackMapFields[] = [
+  {
+    direction: 'egress',
+    protocol: 17,
+    local: 'fd00:10:244::c',
+    'local-port': 5000,
+    remote: '2001:db8::1',
+    'remote-port': 53,
+    'expires-in': 30,
+    'forward-packets': 1,
+    'forward-bytes': 70,
+    'reply-packets': 0,
+    'reply-bytes': 0,
+    'peer-identity': 2,
+    cookie: 0,
+    'proxy-port': 10001,
+    flags: '',
+  },
+];
+
+export const METRICS: readonly MetricsMapFields[] = [
+  { reason: 'Success', direction: 'ingress', packets: 120, bytes: 9000 },
+  { reason: 'Policy denied', direction: 'ingress', packets: 3, bytes: 222 },
+  { reason: 'Success', direction: 'egress', packets: 99, bytes: 8000 },
+];
+
+/** A map as the agent dumps it. */
+export function mapOf(name: string, entries: readonly Readonly<Record<string, string | number | boolean>>[]): BPFMap {
+  const cache = entries.map((fields, i) => ({ key: `key ${i}`, value: `value ${i}`, fields }));
+  return { path: `/sys/fs/bpf/weir/${name}`, cache };
+}
+
+export const IPS: readonly IPListEntry[] = [
+  { cidr: '10.244.0.7/32', identity: 256, hostIP: '192.0.2.1', metadata: { source: 'agent-local', name: 'web-0' } },
+  { cidr: '0.0.0.0/0', identity: 2, metadata: { source: 'generated' } },
+];
+
+export const SELECTORS: SelectorCache = [
+  {
+    selector: '{"matchLabels":{"any:app":"web"}}',
+    identities: [256],
+    users: 2,
+    labels: [
+      { source: 'k8s', key: 'io.cilium.k8s.policy.name', value: 'web' },
+      { source: 'k8s', key: 'io.cilium.k8s.policy.namespace', value: 'shop' },
+    ],
+  },
+  { selector: '{"matchLabels":{"any:app":"none"}}', identities: [], users: 1 },
+  { selector: 'cidr:192.0.2.0/24', identities: [2, 16777217], users: 1, labels: [] },
+];
+
+export const STATUS: StatusResponse = {
+  cilium: { state: 'Ok', msg: 'OK' },
+  kubernetes: { state: 'Disabled', msg: 'manifests from /etc/weir/manifests' },
+  version: '0.1.0',
+  'ready-since': '2026-11-23T09:00:00Z',
+  nodeMonitor: { cpus: 2, npages: 1024, pagesize: 4096, lost: 3, unknown: 0 },
+  ipam: {
+    status: 'IPv4: 3/254 allocated from 10.244.0.0/24',
+    allocations: { '10.244.0.7': 'shop/web-0', '10.244.0.1': 'router' },
+  },
+  'host-routing': { mode: 'BPF' },
+  masquerading: { enabled: false },
+  controllers: [
+    { name: 'ipcache-sync', status: { 'success-count': 4, 'last-success-timestamp': '2026-11-23T10:00:00Z' } },
+    {
+      name: 'endpoint-gc',
+      status: {
+        'consecutive-failure-count': 2,
+        'last-failure-timestamp': '2026-11-23T09:59:00Z',
+        'last-failure-msg': 'no space left on device',
+      },
+    },
+  ],
+  'identity-range': { 'min-identity': 256, 'max-identity': 65535 },
+  endpoints: { ready: 2, regenerating: 1 },
+  'bpf-maps': { maps: [{ name: 'weir_ipcache', size: 524288 }] },
+};
+
+export const CONFIG: DaemonConfiguration = {
+  status: {
+    realized: { 'policy-enforcement': 'default', options: { PolicyAuditMode: 'Disabled', Debug: 'Disabled' } },
+    immutable: { EnableIPv4: 'Enabled' },
+    daemonConfigurationMap: { 'node-name': 'node1', mtu: 1500 },
+  },
+};
+
+export const POLICY: Policy = { revision: 7, policy: '[]' };
+
+export const DEBUG_INFO: DebugInfo = {
+  'cilium-version': '0.1.0',
+  'kernel-version': '6.18.0',
+  'cilium-status': STATUS,
+  'endpoint-list': ENDPOINTS.slice(1, 2),
+  policy: POLICY,
+  'environment-variables': ['WEIR_LOG_LEVEL=debug'],
+  subsystem: { manifests: 'no issues' },
+};
+
+const web = { ip: '10.244.0.7', port: 8080, identity: 256, labels: WEB, pod: 'shop/web-0' };
+const client = { ip: '10.244.0.12', port: 41000, identity: 257, labels: CLIENT, pod: 'shop/client' };
+const world = { ip: '2001:db8::1', port: 0, identity: 2, labels: ['reserved:world'] };
+
+export const EVENTS: readonly MonitorEvent[] = [
+  {
+    type: 'policy-verdict',
+    time: '2026-11-23T10:00:00.000000001Z',
+    endpoint: 42,
+    direction: 'ingress',
+    source: client,
+    destination: web,
+    protocol: 'TCP',
+    tcpFlags: ['SYN'],
+    reason: 'L3-L4',
+    verdict: 'allow',
+    ifindex: 5,
+    length: 74,
+    policies: ['CiliumNetworkPolicy shop/web'],
+  },
+  {
+    type: 'trace',
+    time: '2026-11-23T10:00:00.000000002Z',
+    endpoint: 42,
+    direction: 'ingress',
+    source: client,
+    destination: web,
+    protocol: 'TCP',
+    tcpFlags: ['SYN'],
+    reason: 'to-endpoint',
+    ifindex: 5,
+    length: 74,
+  },
+  {
+    type: 'policy-verdict',
+    time: '2026-11-23T10:00:00.000000003Z',
+    endpoint: 42,
+    direction: 'ingress',
+    source: world,
+    destination: { ...web, ip: 'fd00:10:244::7', port: 0 },
+    protocol: 'ICMPv6',
+    icmp: { type: 128, code: 0 },
+    reason: 'none',
+    verdict: 'deny',
+    ifindex: 5,
+    length: 98,
+  },
+  {
+    type: 'drop',
+    time: '2026-11-23T10:00:00.000000004Z',
+    endpoint: 42,
+    direction: 'ingress',
+    source: world,
+    destination: { ...web, ip: 'fd00:10:244::7', port: 0 },
+    protocol: 'ICMPv6',
+    icmp: { type: 128, code: 0 },
+    reason: 'Policy denied',
+    ifindex: 5,
+    length: 98,
+    lost: 2,
+  },
+  {
+    type: 'drop',
+    time: '2026-11-23T10:00:00.000000005Z',
+    endpoint: 2107,
+    direction: 'egress',
+    source: { ...client, ip: 'fd00:10:244::c', port: 5000 },
+    destination: { ...world, port: 53 },
+    protocol: 'UDP',
+    reason: 'Invalid source ip',
+    ifindex: 6,
+    length: 120,
+  },
+];
