@@ -52,7 +52,13 @@ export type PeerSelector =
   | { readonly kind: 'labels'; readonly selector: LabelSelector }
   | { readonly kind: 'nodes'; readonly selector: LabelSelector }
   | { readonly kind: 'entity'; readonly entity: EntityName }
-  | { readonly kind: 'cidr'; readonly cidr: Cidr; readonly except: readonly Cidr[] }
+  | {
+      readonly kind: 'cidr';
+      readonly cidr: Cidr;
+      readonly except: readonly Cidr[];
+      /** Only peers of the world, whatever prefixes match besides: `ipBlock` (S34). */
+      readonly worldOnly?: boolean;
+    }
   | {
       readonly kind: 'cidrGroup';
       /** By name, or by the labels of CIDR groups. */
@@ -116,7 +122,7 @@ export type Tier = 'admin' | 'normal' | 'baseline';
 export interface Rule {
   readonly origin: RuleOrigin;
   readonly tier: Tier;
-  /** Within a tier, lower first; 0 for kinds without priority. */
+  /** Within a tier, lower first; need not be whole; 0 for kinds without priority. */
   readonly priority: number;
   readonly subject: { readonly kind: 'endpoint' | 'node'; readonly selector: LabelSelector };
   readonly stanzas: readonly RuleStanza[];

@@ -1,0 +1,67 @@
+/** Numbers that stand in map entries for the rules that decide them, so that the kernel's events can name the rules. */
+import type { CookieMeaning } from './contract.ts';
+import type { PeerPolicy } from './peerpolicy.ts';
+import type { RuleOrigin } from './rule.ts';
+
+export class CookieTable {
+  readonly #byKey = new Map<string, number>();
+  readonly #meanings = new Map<number, CookieMeaning & { readonly key: string }>();
+  #next = 1;
+
+  /** The cookie of what decided an entry: the same for the same rules, whatever else changes. */
+  of(policy: Pick<PeerPolicy, 'sources' | 'derivedFrom'>): number {
+    const origins = policy.sources.map(({ stanza }) => stanza.origin);
+    const log = policy.sources.flatMap((source) => (source.log === undefined ? [] : [source.log]));
+    return this.#intern({
+      origins,
+      log: [...new Set(log)],
+      ...(policy.derivedFrom === undefined ? {} : { derivedFrom: policy.derivedFrom }),
+    });
+  }
+
+  /** The cookie of an entry that two decide together. */
+  union(a: number, b: number): number {
+    if (a === b || b === 0) return a;
+    if (a === 0) return b;
+    const [one, other] = [this.#meanings.get(a)!, this.#meanings.get(b)!];
+    const derivedFrom = one.derivedFrom ?? other.derivedFrom;
+    return this.#intern({
+      origins: [...one.origins, ...other.origins],
+      log: [...new Set([...one.log, ...other.log])],
+      ...(derivedFrom === undefined ? {} : { derivedFrom }),
+    });
+  }
+
+  meaning(cookie: number): CookieMeaning | undefined {
+    return this.#meanings.get(cookie);
+  }
+
+  get size(): number {
+    return this.#meanings.size;
+  }
+
+  /** Forgets all cookies that are not in use. */
+  retain(used: ReadonlySet<number>): void {
+    for (const [cookie, { key }] of this.#meanings) {
+      if (used.has(cookie)) continue;
+      this.#meanings.delete(cookie);
+      this.#byKey.delete(key);
+    }
+  }
+
+  #intern(meaning: CookieMeaning): number {
+    const byKey = new Map(meaning.origins.map((origin) => [originKey(origin), origin]));
+    const keys = [...byKey.keys()].sort();
+    const key = `${meaning.derivedFrom ?? ''} ${keys.join(' ')}`;
+    const known = this.#byKey.get(key);
+    if (known !== undefined) return known;
+    const cookie = this.#next++;
+    this.#byKey.set(key, cookie);
+    this.#meanings.set(cookie, { ...meaning, origins: keys.map((text) => byKey.get(text)!), key });
+    return cookie;
+  }
+}
+
+function originKey({ kind, namespace, name, uid, path }: RuleOrigin): string {
+  return `${kind}/${namespace}/${name}/${uid}/${path}`;
+}

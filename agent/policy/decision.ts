@@ -1,0 +1,191 @@
+/**
+ * What the rules decide for a packet, said once and plainly: the entries of its peer and of every peer that match it, in
+ * order. Map states are built so that the kernel's two lookups come to the same result; {@link resolveTable} proves it key
+ * by key where that is not evident.
+ */
+import {
+  bySpecificity,
+  compareEntries,
+  covering,
+  decidesAlike,
+  longestCover,
+  mergeEntries,
+  PortTable,
+  type CookieUnion,
+  type Entry,
+  type Item,
+} from './entry.ts';
+import { keySpecificity, type PortKey } from './ports.ts';
+import { levelPrecedence } from './precedence.ts';
+
+/** An item of the peer's own identity, or of identity 0. */
+interface Candidate extends Item {
+  readonly specific: boolean;
+}
+
+const DEFAULT_DENY: Entry = {
+  verdict: 'deny',
+  precedence: 0,
+  redirect: undefined,
+  authType: 0,
+  authExplicit: false,
+  cookie: 0,
+  defaultDeny: true,
+};
+
+/**
+ * The table of an identity (or of identity 0, when `broader` is absent): for every packet, the longest match in it and
+ * in the table of identity 0 decide by S7 as {@link decide} does on all items.
+ *
+ * Without Pass and authentication the better of the two longest matches is right by itself: see {@link dominant}. With
+ * them an entry of one identity changes what an entry of another means, and the table gets whatever keys it takes.
+ */
+export function resolveTable(
+  items: readonly Item[],
+  broader: { readonly items: readonly Item[]; readonly table: PortTable } | undefined,
+  entangled: boolean,
+  union: CookieUnion,
+): PortTable {
+  if (!entangled) return new PortTable(dominant(items, union));
+  const own = mergeKeys(items, union);
+  const all = mergeKeys(broader?.items ?? [], union);
+  const keys = new Set([...own, ...all].map(({ key }) => key));
+  const table = new Map<PortKey, Entry>();
+  for (const key of [...keys].sort(bySpecificity)) {
+    const wanted = decide(covering(own, key), covering(all, key)) ?? DEFAULT_DENY;
+    const at = broader?.table.longestMatch(key) ?? -1;
+    const other = at < 0 ? undefined : { key: broader!.table.keys[at]!, entry: broader!.table.entries[at]! };
+    const cover = longestCover(table, key);
+    const found = twoLookups(cover === undefined ? undefined : { key: cover, entry: table.get(cover)! }, other);
+    if (found === undefined ? wanted.defaultDeny === true : same(found, wanted)) continue;
+    table.set(key, outranking(wanted, key, other));
+  }
+  return new PortTable(table);
+}
+
+function same(a: Entry, b: Entry): boolean {
+  return decidesAlike(a, b) && a.cookie === b.cookie;
+}
+
+/** Items of one identity, one per tier and key. */
+function mergeKeys(items: readonly Item[], union: CookieUnion): readonly Item[] {
+  const merged = new Map<string, Item>();
+  for (const item of items) {
+    const place = `${item.key}/${levelPrecedence(item.entry.precedence)}`;
+    const present = merged.get(place);
+    merged.set(
+      place,
+      present === undefined ? item : { ...item, entry: mergeEntries(present.entry, item.entry, union) },
+    );
+  }
+  return [...merged.values()];
+}
+
+/**
+ * Keys whose entry no broader key outranks. Along the keys that match one packet the precedence never falls from broader
+ * to narrower, so that the longest match is also the one that decides.
+ */
+export function dominant(items: readonly Item[], union: CookieUnion): ReadonlyMap<PortKey, Entry> {
+  const merged = new Map<PortKey, Entry>();
+  for (const { key, entry } of items) {
+    const present = merged.get(key);
+    merged.set(key, present === undefined ? entry : mergeEntries(present, entry, union));
+  }
+  if (merged.size < 2) return merged;
+  const kept = new Map<PortKey, Entry>();
+  for (const key of [...merged.keys()].sort(bySpecificity)) {
+    const entry = merged.get(key)!;
+    const cover = longestCover(kept, key);
+    if (cover !== undefined) {
+      const order = compareEntries(kept.get(cover)!, entry);
+      // Of two equal denials the broader says it all; of two equal allowances both stay, for S7 looks at their length.
+      if (order > 0 || (order === 0 && entry.verdict === 'deny')) continue;
+    }
+    kept.set(key, entry);
+  }
+  return kept;
+}
+
+interface Match {
+  readonly key: PortKey;
+  readonly entry: Entry;
+}
+
+/** S7: between the best match of the exact identity and that of identity 0. */
+export function twoLookups(specific: Match | undefined, any: Match | undefined): Entry | undefined {
+  if (specific === undefined || any === undefined) return (specific ?? any)?.entry;
+  const order = compareEntries(specific.entry, any.entry);
+  if (order !== 0) return order > 0 ? specific.entry : any.entry;
+  return keySpecificity(any.key) > keySpecificity(specific.key) ? any.entry : specific.entry;
+}
+
+/** `wanted` with a precedence that makes it win over identity 0's match. */
+function outranking(wanted: Entry, key: PortKey, other: Match | undefined): Entry {
+  if (other === undefined || twoLookups({ key, entry: wanted }, other) === wanted) return wanted;
+  const { precedence, verdict } = other.entry;
+  return { ...wanted, precedence: verdict === 'deny' && wanted.verdict !== 'deny' ? precedence + 1 : precedence };
+}
+
+/** What decides among all items that match a packet; undefined when none does. */
+export function decide(own: readonly Item[], all: readonly Item[]): Entry | undefined {
+  let candidates: readonly Candidate[] = [
+    ...own.map((item) => ({ ...item, specific: true })),
+    ...all.map((item) => ({ ...item, specific: false })),
+  ];
+  for (;;) {
+    const winner = candidates.reduce<Candidate | undefined>(
+      (best, next) => (best === undefined || outranks(next, best) ? next : best),
+      undefined,
+    );
+    if (winner === undefined) return undefined;
+    if (winner.entry.verdict === 'deny') return winner.entry;
+    if (winner.entry.verdict === 'allow') return authenticated(candidates);
+    // Pass: nothing more of this tier, on to the next (S38).
+    candidates = candidates.filter(({ tier }) => tier > winner.tier);
+  }
+}
+
+function outranks(a: Candidate, b: Candidate): boolean {
+  const order = compareEntries(a.entry, b.entry);
+  if (order !== 0) return order > 0;
+  const specificity = keySpecificity(a.key) - keySpecificity(b.key);
+  return specificity !== 0 ? specificity > 0 : a.specific && !b.specific;
+}
+
+/** The best of one side, with the authentication that it has or inherits within its side. */
+interface Side extends Match {
+  readonly specific: boolean;
+}
+
+/** The deciding allowance with the authentication that applies to it (S11). */
+function authenticated(candidates: readonly Candidate[]): Entry {
+  const own = sideOf(candidates.filter(({ specific }) => specific));
+  const all = sideOf(candidates.filter(({ specific }) => !specific));
+  if (own === undefined || all === undefined) return (own ?? all)!.entry;
+  const winner = twoLookups(own, all)!;
+  const other = winner === own.entry ? all.entry : own.entry;
+  if (winner.authExplicit || other.verdict !== 'allow' || other.authType <= winner.authType) return winner;
+  if (levelPrecedence(other.precedence) < levelPrecedence(winner.precedence)) return winner;
+  return { ...winner, authType: other.authType };
+}
+
+/**
+ * What the matches of one identity come to. The strongest gives verdict and redirect; authentication comes from the
+ * narrowest that names it, unless that is both broader and weaker than the strongest.
+ */
+function sideOf(candidates: readonly Candidate[]): Side | undefined {
+  let winner: Candidate | undefined;
+  for (const next of candidates) if (winner === undefined || outranks(next, winner)) winner = next;
+  if (winner === undefined || winner.entry.verdict !== 'allow') return winner;
+  const specificity = keySpecificity(winner.key);
+  const level = levelPrecedence(winner.entry.precedence);
+  const naming = candidates
+    .filter(({ entry }) => entry.verdict === 'allow' && entry.authExplicit)
+    .filter(({ key, entry }) => keySpecificity(key) >= specificity || levelPrecedence(entry.precedence) >= level)
+    .sort((a, b) => keySpecificity(b.key) - keySpecificity(a.key) || (outranks(a, b) ? -1 : 1));
+  const source = naming[0];
+  if (source === undefined || source === winner) return winner;
+  const own = keySpecificity(source.key) >= specificity;
+  const entry = { ...winner.entry, authType: source.entry.authType, authExplicit: own };
+  return { key: own ? source.key : winner.key, entry, specific: winner.specific };
+}

@@ -1,0 +1,22 @@
+/** What must have an identity so that rules can select it: prefixes and names. */
+import type { Cidr } from '../model/address.ts';
+import { formatCidr } from '../model/address.ts';
+import type { PolicyDemand } from './contract.ts';
+import type { PeerSelector, Rule } from './rule.ts';
+
+/** All prefixes and names in the rules, each once, and the prefixes of CIDR groups. */
+export function demandOf(objects: Iterable<readonly Rule[]>, groupCidrs: readonly Cidr[]): PolicyDemand {
+  const cidrs = new Map<string, Cidr>();
+  const fqdns = new Map<string, PolicyDemand['fqdns'][number]>();
+  const addCidr = (cidr: Cidr): unknown => cidrs.set(formatCidr(cidr), cidr);
+  const addPeer = (peer: PeerSelector): void => {
+    if (peer.kind === 'cidr') addCidr(peer.cidr);
+    if (peer.kind === 'cidr' || peer.kind === 'cidrGroup') peer.except.forEach(addCidr);
+    if (peer.kind === 'fqdn') fqdns.set(`${peer.matchName ?? ''} ${peer.matchPattern ?? ''}`, peer);
+  };
+  groupCidrs.forEach(addCidr);
+  for (const rules of objects) {
+    for (const { stanzas } of rules) for (const { peers } of stanzas) peers?.forEach(addPeer);
+  }
+  return { cidrs: [...cidrs.values()], fqdns: [...fqdns.values()] };
+}

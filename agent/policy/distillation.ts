@@ -1,0 +1,397 @@
+/**
+ * One direction of a resolved policy, spread over the identities that exist. Identities that the same selectors select
+ * have the same entries and share them: a *class*. Ten thousand identities of a hundred classes are a hundred tables and
+ * an array of class numbers, whatever the number of map entries they stand for.
+ */
+import type { Direction } from '../model/mapstate.ts';
+import { protocolName } from '../model/port.ts';
+import type { NamedPort, Redirect, RedirectPolicy } from './contract.ts';
+import type { CookieTable } from './cookies.ts';
+import { resolveTable } from './decision.ts';
+import { AUTH_TYPE, PortTable, type Entry, type Item } from './entry.ts';
+import type { DirectionPolicy, Filter, FilterPeer } from './l4policy.ts';
+import type { PeerPolicy } from './peerpolicy.ts';
+import { maskedPorts, portKey } from './ports.ts';
+import { precedence } from './precedence.ts';
+import type { SelectorSpec } from './selector.ts';
+import type { Selector, SelectorCache, SelectorUser } from './selectorcache.ts';
+
+/** What applies to all identities that a selector selects. */
+interface Group {
+  readonly items: Item[];
+  /** Egress ports by name: each destination has its own numbers for them (S35). */
+  readonly named: { readonly filter: Filter; readonly policy: PeerPolicy }[];
+  /** Undefined for peers of every kind. */
+  readonly selector: Selector | undefined;
+}
+
+/** What became of one identity's entries. */
+export interface ClassChange {
+  readonly slot: number;
+  readonly before: PortTable;
+  readonly after: PortTable;
+}
+
+/** The class of identities that no selector selects. */
+const NO_CLASS = 0;
+
+export class DirectionState implements SelectorUser {
+  readonly direction: Direction;
+  readonly enforced: boolean;
+  readonly warnings: string[] = [];
+  /** Entries of identity 0. */
+  readonly any: PortTable;
+  readonly #policy: DirectionPolicy;
+  readonly #cache: SelectorCache;
+  readonly #cookies: CookieTable;
+  readonly #endpointPorts: readonly NamedPort[];
+  readonly #redirects = new Map<string, Redirect>();
+  readonly #groups: Group[] = [];
+  readonly #groupOf = new Map<Selector, number>();
+  readonly #anyItems: Item[] = [];
+  /** Groups past these are variants. */
+  readonly #plainGroups: number;
+  /** Groups with egress ports by name, and for each the groups that they become with given numbers. */
+  readonly #namedGroups: number[] = [];
+  readonly #variants = new Map<string, number>();
+  #entangled = false;
+  readonly #classes: Classes;
+  #classOf = new Int32Array(0);
+  #size = 0;
+  readonly #pending = new Map<number, Map<number, boolean>>();
+  readonly #onPending: (state: DirectionState) => void;
+
+  constructor(
+    policy: DirectionPolicy,
+    endpointPorts: readonly NamedPort[],
+    cache: SelectorCache,
+    cookies: CookieTable,
+    onPending: (state: DirectionState) => void,
+  ) {
+    this.direction = policy.direction;
+    this.enforced = policy.enforced;
+    this.#policy = policy;
+    this.#cache = cache;
+    this.#cookies = cookies;
+    this.#endpointPorts = endpointPorts;
+    this.#onPending = onPending;
+    for (const filter of policy.filters) for (const peer of filter.peers.values()) this.#addPeer(filter, peer);
+    this.#plainGroups = this.#groups.length;
+    this.any = resolveTable(this.#anyItems, undefined, this.#entangled, this.#union);
+    this.#size = this.any.size;
+    this.#classes = new Classes((groups) => this.#tableOf(groups));
+    this.#classify();
+  }
+
+  /** Number of map entries, those of identity 0 included. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Entries of the identity in a slot, without those of identity 0. */
+  table(slot: number | undefined): PortTable {
+    return slot === undefined ? PortTable.EMPTY : this.#classes.table(this.#classOf[slot] ?? NO_CLASS);
+  }
+
+  /** Slots of identities with entries of their own. */
+  *slots(): Iterable<number> {
+    for (const [slot, node] of this.#classOf.entries()) if (node !== NO_CLASS) yield slot;
+  }
+
+  redirects(): Iterable<Redirect> {
+    return this.#redirects.values();
+  }
+
+  /** Cookies of all entries that some identity has or may come to have. */
+  *cookies(): Iterable<number> {
+    for (const { entry } of this.#anyItems) yield entry.cookie;
+    for (const { items } of this.#groups) for (const { entry } of items) yield entry.cookie;
+    for (const table of [this.any, ...this.#classes.tables()]) for (const { cookie } of table.entries) yield cookie;
+  }
+
+  redirectPolicies(): readonly RedirectPolicy[] {
+    return this.#policy.filters.flatMap((filter) =>
+      [...filter.peers.values()]
+        .filter(({ policy }) => policy.parser !== '')
+        .map(({ selector, policy }) => this.#redirectPolicy(filter, selector.text, selector.wildcard, policy)),
+    );
+  }
+
+  selectionChanged(selector: Selector, slot: number, added: boolean): void {
+    const group = this.#groupOf.get(selector);
+    if (group !== undefined) this.#touch(slot).set(group, added);
+  }
+
+  /** The identity came, went or has other ports by name. */
+  identityChanged(slot: number): void {
+    if (this.#namedGroups.length > 0) this.#touch(slot);
+  }
+
+  /** Moves the touched identities to their new classes. */
+  flush(): readonly ClassChange[] {
+    const changes: ClassChange[] = [];
+    for (const [slot, moves] of this.#pending) {
+      const before = this.table(slot);
+      const groups = new Set(
+        this.#classes.groups(this.#classOf[slot] ?? NO_CLASS).filter((g) => g < this.#plainGroups),
+      );
+      for (const [group, added] of moves) {
+        if (added) groups.add(group);
+        else groups.delete(group);
+      }
+      const known = this.#cache.identities.record(slot) !== undefined;
+      const named = known ? this.#variantsFor(slot) : [];
+      const plain = [...groups].filter((group) => this.#groups[group]!.items.length > 0);
+      this.#setClass(slot, this.#classes.find([...plain, ...named].sort((a, b) => a - b)));
+      const after = this.table(slot);
+      if (after !== before) changes.push({ slot, before, after });
+    }
+    this.#pending.clear();
+    return changes;
+  }
+
+  dispose(): void {
+    for (const selector of this.#groupOf.keys()) this.#cache.release(selector, this);
+    this.#pending.clear();
+  }
+
+  readonly #union = (a: number, b: number): number => this.#cookies.union(a, b);
+
+  #touch(slot: number): Map<number, boolean> {
+    let moves = this.#pending.get(slot);
+    if (moves === undefined) {
+      if (this.#pending.size === 0) this.#onPending(this);
+      this.#pending.set(slot, (moves = new Map<number, boolean>()));
+    }
+    return moves;
+  }
+
+  #setClass(slot: number, node: number): void {
+    if (slot >= this.#classOf.length) {
+      const grown = new Int32Array(Math.max(this.#cache.identities.slotLimit, slot + 1, this.#classOf.length * 2));
+      grown.set(this.#classOf);
+      this.#classOf = grown;
+    }
+    this.#size += this.#classes.table(node).size - this.#classes.table(this.#classOf[slot]!).size;
+    this.#classOf[slot] = node;
+  }
+
+  /** Gives every identity its class: one step down the tree of classes for each selector that selects it. */
+  #classify(): void {
+    const classOf = (this.#classOf = new Int32Array(this.#cache.identities.slotLimit));
+    for (const [index, { selector, items }] of this.#groups.entries()) {
+      if (selector === undefined || items.length === 0) continue;
+      this.#classes.descend(classOf, selector.selection.members, index);
+    }
+    if (this.#namedGroups.length > 0) this.#classifyNamed();
+    const members = new Map<number, number>();
+    for (const node of classOf) if (node !== NO_CLASS) members.set(node, (members.get(node) ?? 0) + 1);
+    for (const [node, count] of members) this.#size += this.#classes.table(node).size * count;
+  }
+
+  #classifyNamed(): void {
+    const { identities } = this.#cache;
+    for (let slot = 0; slot < identities.slotLimit; slot++) {
+      if (identities.record(slot) === undefined || identities.namedPorts(slot).length === 0) continue;
+      for (const variant of [...this.#variantsFor(slot)].sort((a, b) => a - b)) {
+        this.#classes.descend(this.#classOf, [slot], variant);
+      }
+    }
+  }
+
+  #addPeer(filter: Filter, { selector, policy }: FilterPeer): void {
+    if (policy.verdict === 'pass' || policy.auth !== undefined) this.#entangled = true;
+    const named = filter.portName !== '' && this.direction === 'egress';
+    if (named) {
+      const index = this.#group(selector);
+      const group = this.#groups[index]!;
+      if (group.named.length === 0) this.#namedGroups.push(index);
+      group.named.push({ filter, policy });
+    } else {
+      const items = this.#items(filter, policy, this.#portsOf(filter));
+      if (selector.wildcard) this.#anyItems.push(...items);
+      else this.#groups[this.#group(selector)]!.items.push(...items);
+    }
+  }
+
+  /** The group of a selector, which it acquires; every wildcard has a group of its own. */
+  #group(spec: SelectorSpec): number {
+    if (spec.wildcard) return this.#groups.push({ items: [], named: [], selector: undefined }) - 1;
+    const selector = this.#cache.acquire(spec, this);
+    const known = this.#groupOf.get(selector);
+    if (known !== undefined) {
+      this.#cache.release(selector, this);
+      return known;
+    }
+    const index = this.#groups.push({ items: [], named: [], selector }) - 1;
+    this.#groupOf.set(selector, index);
+    return index;
+  }
+
+  /** Ports that the filter means on this endpoint. */
+  #portsOf({ port, endPort, portName, protocol }: Filter): readonly { port: number; endPort: number }[] {
+    if (portName === '') return [{ port, endPort }];
+    const ports = portsByName(this.#endpointPorts, portName, protocol);
+    if (ports.length === 0)
+      this.warnings.push(`port ${portName} of ${this.direction} rules is unknown on this endpoint`);
+    return ports.map((number) => ({ port: number, endPort: 0 }));
+  }
+
+  #items(filter: Filter, policy: PeerPolicy, ports: readonly { port: number; endPort: number }[]): readonly Item[] {
+    return ports.flatMap(({ port, endPort }) => {
+      const entry = this.#entry(filter, policy, port);
+      return maskedPorts(port, endPort).map((masked) => ({
+        key: portKey(filter.protocol, masked.port, masked.prefix),
+        tier: filter.tier,
+        entry,
+      }));
+    });
+  }
+
+  #entry(filter: Filter, policy: PeerPolicy, port: number): Entry {
+    const redirect = policy.parser === '' ? undefined : this.#redirect(filter.protocol, port, policy);
+    return {
+      verdict: policy.verdict,
+      precedence: precedence(filter.level, policy.verdict, redirect !== undefined, policy.listenerPriority),
+      redirect,
+      authType: policy.auth === undefined ? 0 : AUTH_TYPE[policy.auth],
+      authExplicit: policy.auth !== undefined,
+      cookie: this.#cookies.of(policy),
+    };
+  }
+
+  #redirect(protocol: number, port: number, { parser, listener }: PeerPolicy): Redirect {
+    const id = `${this.direction}:${protocolName(protocol)}:${port}:${parser}${listener === '' ? '' : `:${listener}`}`;
+    let redirect = this.#redirects.get(id);
+    if (redirect === undefined) {
+      redirect = { id, direction: this.direction, protocol, port, parser, listener };
+      this.#redirects.set(id, redirect);
+    }
+    return redirect;
+  }
+
+  #redirectPolicy(filter: Filter, selector: string, wildcard: boolean, policy: PeerPolicy): RedirectPolicy {
+    const cached = [...this.#groupOf.keys()].find(({ text }) => text === selector);
+    const ids = Array.from(cached?.selection.members ?? [], (slot) => this.#cache.identities.idOf(slot));
+    const { parser, rules, terminatingTLS, originatingTLS, serverNames } = policy;
+    return {
+      redirect: this.#redirect(filter.protocol, filter.port, policy),
+      selector,
+      wildcard,
+      identities: ids.sort((a, b) => a - b),
+      l7: {
+        parser,
+        rules,
+        ...(terminatingTLS === undefined ? {} : { terminatingTLS }),
+        ...(originatingTLS === undefined ? {} : { originatingTLS }),
+        ...(serverNames.length === 0 ? {} : { serverNames }),
+      },
+      origins: policy.sources.map(({ stanza }) => stanza.origin),
+    };
+  }
+
+  #tableOf(groups: readonly number[]): PortTable {
+    const items = groups.flatMap((group) => this.#groups[group]!.items);
+    const broader = { items: this.#anyItems, table: this.any };
+    return resolveTable(items, broader, this.#entangled, this.#union);
+  }
+
+  /** The groups that an identity's own ports by name put it into. */
+  #variantsFor(slot: number): readonly number[] {
+    const out: number[] = [];
+    const ports = this.#cache.identities.namedPorts(slot);
+    if (ports.length === 0) return out;
+    for (const index of this.#namedGroups) {
+      const { selector, named } = this.#groups[index]!;
+      if (selector !== undefined && !selector.selection.has(slot)) continue;
+      const numbers = named.map(({ filter }) => portsByName(ports, filter.portName, filter.protocol));
+      if (numbers.every((list) => list.length === 0)) continue;
+      out.push(this.#variant(index, numbers));
+    }
+    return out;
+  }
+
+  #variant(index: number, numbers: readonly (readonly number[])[]): number {
+    const key = `${index}/${numbers.join('/')}`;
+    let variant = this.#variants.get(key);
+    if (variant === undefined) {
+      const items = this.#groups[index]!.named.flatMap(({ filter, policy }, i) =>
+        this.#items(
+          filter,
+          policy,
+          numbers[i]!.map((port) => ({ port, endPort: 0 })),
+        ),
+      );
+      variant = this.#groups.push({ items, named: [], selector: undefined }) - 1;
+      this.#variants.set(key, variant);
+    }
+    return variant;
+  }
+}
+
+/** Numbers of a port name on the side that has these ports (S35). */
+export function portsByName(ports: readonly NamedPort[], name: string, protocol: number): readonly number[] {
+  const found = ports.filter((port) => port.name === name && (port.protocol === 0 || port.protocol === protocol));
+  return [...new Set(found.map(({ port }) => port))].sort((a, b) => a - b);
+}
+
+/** The tree of classes: the path from the root to a class names the groups whose items it has. */
+class Classes {
+  readonly #parents: number[] = [-1];
+  readonly #groups: number[] = [-1];
+  readonly #children = new Map<number, number>();
+  readonly #tables: (PortTable | undefined)[] = [PortTable.EMPTY];
+  readonly #make: (groups: readonly number[]) => PortTable;
+
+  constructor(make: (groups: readonly number[]) => PortTable) {
+    this.#make = make;
+  }
+
+  table(node: number): PortTable {
+    return (this.#tables[node] ??= this.#make(this.groups(node)));
+  }
+
+  tables(): Iterable<PortTable> {
+    return this.#tables.filter((table) => table !== undefined);
+  }
+
+  /** Ascending. */
+  groups(node: number): readonly number[] {
+    const out: number[] = [];
+    for (let at = node; at > 0; at = this.#parents[at]!) out.push(this.#groups[at]!);
+    return out.reverse();
+  }
+
+  /** The class of exactly these groups, which are ascending. */
+  find(groups: readonly number[]): number {
+    return groups.reduce((node, group) => this.#child(node, group), NO_CLASS);
+  }
+
+  /** Moves each slot's class one group on. */
+  descend(classOf: Int32Array, slots: Iterable<number>, group: number): void {
+    let from = -1;
+    let to = -1;
+    for (const slot of slots) {
+      const node = classOf[slot]!;
+      if (node !== from) {
+        from = node;
+        to = this.#child(node, group);
+      }
+      classOf[slot] = to;
+    }
+  }
+
+  #child(node: number, group: number): number {
+    // Both stay far below 2^26, so that the product is exact.
+    const key = group * 0x4000000 + node;
+    let child = this.#children.get(key);
+    if (child === undefined) {
+      child = this.#parents.length;
+      this.#parents.push(node);
+      this.#groups.push(group);
+      this.#tables.push(undefined);
+      this.#children.set(key, child);
+    }
+    return child;
+  }
+}

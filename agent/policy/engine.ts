@@ -1,0 +1,208 @@
+/** The policy engine: see {@link PolicyEngine} for what it promises. */
+import { WeirError } from '../model/errors.ts';
+import type { Identity, IdentityId } from '../model/identity.ts';
+import type { Label } from '../model/labels.ts';
+import type { PolicyConfig } from './config.ts';
+import type {
+  CookieMeaning,
+  EndpointPolicy,
+  EndpointPolicyRequest,
+  PolicyBatch,
+  PolicyDemand,
+  PolicyEngine,
+  SelectorView,
+} from './contract.ts';
+import { CookieTable } from './cookies.ts';
+import { demandOf } from './demand.ts';
+import type { DirectionState } from './distillation.ts';
+import { EndpointHandle } from './endpointpolicy.ts';
+import { CidrGroups, Services } from './groups.ts';
+import { prefixOfLabel } from './prefix.ts';
+import { PolicyRepository, ruleSelects } from './repository.ts';
+import type { Rule } from './rule.ts';
+import { SelectorCache } from './selectorcache.ts';
+import { SelectorPolicy, type PolicyParts } from './selectorpolicy.ts';
+
+/** An engine that knows nothing yet. */
+export function createPolicyEngine(config: PolicyConfig): PolicyEngine {
+  return new Engine(config);
+}
+
+class Engine implements PolicyEngine {
+  readonly #config: PolicyConfig;
+  readonly #repository = new PolicyRepository();
+  readonly #groups = new CidrGroups();
+  readonly #services = new Services();
+  readonly #cache = new SelectorCache((peer) => this.#services.terms(peer));
+  readonly #cookies = new CookieTable();
+  /** Labels of identities as they were told, before CIDR groups add theirs. */
+  readonly #labels = new Map<IdentityId, readonly Label[]>();
+  readonly #policies = new Map<IdentityId, SelectorPolicy>();
+  readonly #stale = new Set<SelectorPolicy>();
+  readonly #pending = new Set<DirectionState>();
+  #demand: PolicyDemand | undefined;
+
+  constructor(config: PolicyConfig) {
+    this.#config = config;
+  }
+
+  get revision(): number {
+    return this.#repository.revision;
+  }
+
+  apply(batch: PolicyBatch): void {
+    this.#applyPolicies(batch);
+    this.#applyGroups(batch);
+    this.#applyServices(batch);
+    const removed = this.#applyIdentities(batch);
+    this.#applyNamedPorts(batch);
+    this.#flush();
+    for (const slot of removed) this.#cache.identities.release(slot);
+  }
+
+  *refresh(): Generator<void, void, void> {
+    for (const policy of this.#stale) {
+      this.#stale.delete(policy);
+      policy.resolve();
+      this.#flush();
+      yield;
+    }
+    this.#sweepCookies();
+  }
+
+  endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy {
+    const { identity } = request;
+    const slot = this.#cache.identities.slotOf(identity);
+    if (slot === undefined) {
+      throw new WeirError('IDENTITY_NOT_FOUND', `identity ${identity} is unknown to the policy engine`);
+    }
+    let policy = this.#policies.get(identity);
+    if (policy === undefined) {
+      policy = new SelectorPolicy(this.#cache.identities.record(slot)!, this.#parts());
+      this.#policies.set(identity, policy);
+    } else if (this.#stale.delete(policy)) policy.resolve();
+    const users = policy;
+    return new EndpointHandle(request, users, this.#cache.identities, () => {
+      if (users.inUse) return;
+      users.dispose();
+      this.#policies.delete(identity);
+      this.#stale.delete(users);
+    });
+  }
+
+  cookie(cookie: number): CookieMeaning | undefined {
+    return this.#cookies.meaning(cookie);
+  }
+
+  demand(): PolicyDemand {
+    return (this.#demand ??= demandOf(this.#repository.objects.values(), this.#groups.cidrs));
+  }
+
+  selectors(): readonly SelectorView[] {
+    return this.#cache.entries().map(({ selector, users }) => ({
+      selector: selector.text,
+      identities: Array.from(selector.selection.members, (slot) => this.#cache.identities.idOf(slot)),
+      users,
+    }));
+  }
+
+  policies(): ReadonlyMap<string, readonly Rule[]> {
+    return this.#repository.objects;
+  }
+
+  #parts(): PolicyParts {
+    return {
+      config: this.#config,
+      repository: this.#repository,
+      cache: this.#cache,
+      cookies: this.#cookies,
+      onPending: (state) => this.#pending.add(state),
+      onDisposed: (state) => this.#pending.delete(state),
+    };
+  }
+
+  #applyPolicies(batch: PolicyBatch): void {
+    const changes = [...(batch.policies ?? [])];
+    if (batch.replaceAllPolicies === true) {
+      const kept = new Set(changes.map(({ key }) => key));
+      for (const key of this.#repository.objects.keys()) if (!kept.has(key)) changes.push({ key, rules: undefined });
+    }
+    if (changes.length === 0) return;
+    this.#repository.nextRevision();
+    this.#demand = undefined;
+    const touched = changes.flatMap(({ key, rules }) => this.#repository.replace(key, rules));
+    for (const policy of this.#policies.values()) {
+      if (touched.some((rule) => ruleSelects(rule, policy.record))) this.#stale.add(policy);
+      else policy.revision = this.#repository.revision;
+    }
+  }
+
+  #applyGroups({ cidrGroups = [] }: PolicyBatch): void {
+    if (cidrGroups.length === 0) return;
+    this.#demand = undefined;
+    for (const { name, group } of cidrGroups) this.#groups.set(name, group);
+    for (const [id, labels] of this.#labels) {
+      if (labels.some(({ source }) => source === 'cidr')) this.#putIdentity({ id, labels });
+    }
+  }
+
+  #applyServices({ services = [] }: PolicyBatch): void {
+    if (services.length === 0) return;
+    for (const { namespace, name, service } of services) this.#services.set(namespace, name, service);
+    this.#cache.refreshDynamic();
+  }
+
+  /** Gives the slots to release once everyone has followed. */
+  #applyIdentities({ identities = [], removedIdentities = [] }: PolicyBatch): readonly number[] {
+    for (const identity of identities) {
+      this.#labels.set(identity.id, identity.labels);
+      this.#putIdentity(identity);
+    }
+    const removed: number[] = [];
+    for (const id of removedIdentities) {
+      const slot = this.#cache.remove(id);
+      this.#labels.delete(id);
+      if (slot === undefined) continue;
+      removed.push(slot);
+      this.#identityChanged(slot);
+    }
+    return removed;
+  }
+
+  #putIdentity({ id, labels }: Identity): void {
+    const prefixes = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
+    const slot = this.#cache.put(id, this.#groups.extend(labels, prefixes));
+    this.#identityChanged(slot);
+    const policy = this.#policies.get(id);
+    if (policy !== undefined) this.#stale.add(policy);
+  }
+
+  #applyNamedPorts({ namedPorts = [] }: PolicyBatch): void {
+    for (const { identity, ports } of namedPorts) {
+      const slot = this.#cache.identities.slotOf(identity);
+      if (slot === undefined) continue;
+      this.#cache.identities.setNamedPorts(slot, ports);
+      this.#identityChanged(slot);
+    }
+  }
+
+  #identityChanged(slot: number): void {
+    for (const policy of this.#policies.values()) policy.identityChanged(slot);
+  }
+
+  #flush(): void {
+    for (const state of this.#pending) {
+      this.#pending.delete(state);
+      const moved = state.flush();
+      if (moved.length === 0) continue;
+      for (const policy of this.#policies.values()) policy.announce(state, moved);
+    }
+  }
+
+  /** Cookies are swept when most of them name rules of the past. */
+  #sweepCookies(): void {
+    const used = new Set<number>();
+    for (const policy of this.#policies.values()) policy.collectCookies(used);
+    if (this.#cookies.size > 2 * used.size + 64) this.#cookies.retain(used);
+  }
+}

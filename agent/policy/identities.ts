@@ -1,0 +1,221 @@
+/**
+ * The identities that the engine knows, indexed by label and by prefix. Each has a slot, a small number that stands for
+ * it in sets and arrays; slots of removed identities are used again.
+ */
+import type { Cidr } from '../model/address.ts';
+import type { IdentityId } from '../model/identity.ts';
+import type { Label } from '../model/labels.ts';
+import type { NamedPort } from './contract.ts';
+import { covers, prefixOfLabel } from './prefix.ts';
+import type { Requirement } from './rule.ts';
+import { splitKey, type Term } from './selector.ts';
+import { SlotSet } from './slotset.ts';
+
+/** An identity as selectors see it. */
+export interface IdentityRecord {
+  readonly id: IdentityId;
+  readonly labels: readonly Label[];
+  /** Prefixes of its `cidr:` labels. */
+  readonly cidrs: readonly Cidr[];
+}
+
+/** Identities that carry a key from one source. */
+interface Posting {
+  readonly source: string;
+  readonly all: SlotSet;
+  readonly values: Map<string, SlotSet>;
+}
+
+const NO_PREFIXES: readonly Cidr[] = [];
+
+export class IdentityTable {
+  readonly #slots = new Map<number, number>();
+  readonly #records: (IdentityRecord | undefined)[] = [];
+  /** Kept until the slot is released, so that what was removed can still be named. */
+  readonly #ids: IdentityId[] = [];
+  readonly #ports: (readonly NamedPort[] | undefined)[] = [];
+  readonly #free: number[] = [];
+  /** By key, whatever the source: a key rarely has more than one. */
+  readonly #postings = new Map<string, Posting[]>();
+  /** Identities with prefixes. */
+  readonly #prefixed = new SlotSet();
+
+  get count(): number {
+    return this.#slots.size;
+  }
+
+  /** One past the highest slot ever used. */
+  get slotLimit(): number {
+    return this.#records.length;
+  }
+
+  slotOf(id: IdentityId): number | undefined {
+    return this.#slots.get(id);
+  }
+
+  record(slot: number): IdentityRecord | undefined {
+    return this.#records[slot];
+  }
+
+  idOf(slot: number): IdentityId {
+    return this.#ids[slot]!;
+  }
+
+  ids(): IterableIterator<number> {
+    return this.#slots.keys();
+  }
+
+  namedPorts(slot: number): readonly NamedPort[] {
+    return this.#ports[slot] ?? [];
+  }
+
+  setNamedPorts(slot: number, ports: readonly NamedPort[]): void {
+    this.#ports[slot] = ports.length === 0 ? undefined : ports;
+  }
+
+  /** Adds an identity, or gives a known one other labels; its slot stays. */
+  put(id: IdentityId, labels: readonly Label[]): number {
+    let slot = this.#slots.get(id);
+    if (slot === undefined) {
+      slot = this.#free.pop() ?? this.#records.length;
+      this.#slots.set(id, slot);
+      this.#ids[slot] = id;
+    } else this.#unindex(slot);
+    const cidrs = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
+    this.#records[slot] = { id, labels, cidrs: cidrs.length === 0 ? NO_PREFIXES : cidrs };
+    this.#index(slot);
+    return slot;
+  }
+
+  /** Takes an identity out of every index. Its slot is not given to another until {@link release}. */
+  remove(slot: number): void {
+    const record = this.#records[slot]!;
+    this.#unindex(slot);
+    this.#slots.delete(record.id);
+    this.#records[slot] = undefined;
+    this.#ports[slot] = undefined;
+  }
+
+  release(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  /** Slots that the term selects, ascending. */
+  select(term: Term): readonly number[] {
+    const { sets, rest } = this.#candidates(term);
+    const out: number[] = [];
+    for (const set of sets) {
+      for (const slot of set.members) {
+        const record = this.#records[slot]!;
+        if (rest.every((r) => meets(record, r)) && inPrefixes(record, term)) out.push(slot);
+      }
+    }
+    return sets.length < 2 ? out : [...new Set(out)].sort((a, b) => a - b);
+  }
+
+  /** The smallest sets that together hold all that the term may select, and the requirements left to test. */
+  #candidates(term: Term): { readonly sets: readonly SlotSet[]; readonly rest: readonly Requirement[] } {
+    let best: { sets: SlotSet[]; size: number; requirement: Requirement | undefined } | undefined;
+    if (term.cidrs.length > 0) best = { sets: [this.#prefixed], size: this.#prefixed.size, requirement: undefined };
+    for (const requirement of term.requirements) {
+      const sets = this.#setsOf(requirement);
+      if (sets === undefined) continue;
+      const size = sets.reduce((sum, set) => sum + set.size, 0);
+      if (best === undefined || size < best.size) best = { sets, size, requirement };
+    }
+    if (best === undefined) return { sets: [this.#everything()], rest: term.requirements };
+    const chosen = best.requirement;
+    return { sets: best.sets, rest: term.requirements.filter((r) => r !== chosen) };
+  }
+
+  #everything(): SlotSet {
+    const all = new SlotSet(this.#slots.size + 1);
+    for (const [slot, record] of this.#records.entries()) if (record !== undefined) all.add(slot);
+    return all;
+  }
+
+  /** Sets whose union is what a positive requirement selects; undefined for a negative one. */
+  #setsOf(requirement: Requirement): SlotSet[] | undefined {
+    if (requirement.operator !== 'In' && requirement.operator !== 'Exists') return undefined;
+    const [source, key] = splitKey(requirement.key);
+    const postings = (this.#postings.get(key) ?? []).filter((posting) => sourceMatches(source, posting.source));
+    if (requirement.operator === 'Exists') return postings.map((posting) => posting.all);
+    return postings.flatMap((posting) =>
+      requirement.values.map((value) => posting.values.get(value)).filter((set) => set !== undefined),
+    );
+  }
+
+  #index(slot: number): void {
+    const record = this.#records[slot]!;
+    for (const label of record.labels) {
+      const posting = this.#posting(label);
+      posting.all.add(slot);
+      let set = posting.values.get(label.value);
+      if (set === undefined) posting.values.set(label.value, (set = new SlotSet()));
+      set.add(slot);
+    }
+    if (record.cidrs.length > 0) this.#prefixed.add(slot);
+  }
+
+  #unindex(slot: number): void {
+    for (const label of this.#records[slot]!.labels) {
+      const posting = this.#posting(label);
+      posting.all.delete(slot);
+      const set = posting.values.get(label.value);
+      set?.delete(slot);
+      if (set?.size === 0) posting.values.delete(label.value);
+      if (posting.all.size === 0) this.#dropPosting(label);
+    }
+    this.#prefixed.delete(slot);
+  }
+
+  #posting({ key, source }: Label): Posting {
+    let postings = this.#postings.get(key);
+    if (postings === undefined) this.#postings.set(key, (postings = []));
+    let posting = postings.find((candidate) => candidate.source === source);
+    if (posting === undefined) postings.push((posting = { source, all: new SlotSet(), values: new Map() }));
+    return posting;
+  }
+
+  #dropPosting({ key, source }: Label): void {
+    const rest = this.#postings.get(key)!.filter((posting) => posting.source !== source);
+    if (rest.length === 0) this.#postings.delete(key);
+    else this.#postings.set(key, rest);
+  }
+}
+
+/** `any` in a selector matches every source (S19); `unspec` is how old objects write it. */
+function sourceMatches(wanted: string, source: string): boolean {
+  return wanted === source || wanted === 'any' || wanted === 'unspec';
+}
+
+/** Whether an identity with these labels meets the requirement (S20). */
+export function meets(record: Pick<IdentityRecord, 'labels'>, requirement: Requirement): boolean {
+  const { key, operator, values } = requirement;
+  const colon = key.indexOf(':');
+  const source = key.slice(0, colon);
+  let found = false;
+  for (const label of record.labels) {
+    // Compare the key without cutting the requirement's: this runs for every candidate of every selector.
+    if (label.key.length !== key.length - colon - 1 || !key.endsWith(label.key)) continue;
+    if (!sourceMatches(source, label.source)) continue;
+    if (operator === 'Exists') return true;
+    if (operator === 'DoesNotExist') return false;
+    if (values.includes(label.value)) {
+      found = true;
+      break;
+    }
+  }
+  return operator === 'In' ? found : operator === 'NotIn' ? !found : operator === 'DoesNotExist';
+}
+
+function inPrefixes(record: IdentityRecord, term: Term): boolean {
+  for (const outer of term.cidrs) if (!record.cidrs.some((inner) => covers(outer, inner))) return false;
+  for (const outer of term.except) if (record.cidrs.some((inner) => covers(outer, inner))) return false;
+  return true;
+}
+
+/** Whether the term selects the identity. */
+export function selects(term: Term, record: IdentityRecord): boolean {
+  return term.requirements.every((requirement) => meets(record, requirement)) && inPrefixes(record, term);
+}

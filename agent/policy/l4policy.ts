@@ -1,0 +1,214 @@
+/**
+ * The rules that select one identity, resolved per direction to port filters: for every level, protocol and port, what is
+ * said about each selector. Nothing here depends on which identities exist.
+ */
+import type { Direction } from '../model/mapstate.ts';
+import { PROTOCOL, protocolName } from '../model/port.ts';
+import type { PolicyConfig } from './config.ts';
+import {
+  derivedPolicy,
+  mergePeerPolicies,
+  peerPolicy,
+  withWildcard,
+  type PeerPolicy,
+  type StanzaSource,
+} from './peerpolicy.ts';
+import { MAX_LEVEL, TIER_BASE, TIER_INDEX } from './precedence.ts';
+import type { PortSelector, Rule, RuleStanza, Tier } from './rule.ts';
+import { selectorsOf, type SelectorSpec } from './selector.ts';
+
+/** One port of one level, and what is said there. */
+export interface Filter {
+  readonly level: number;
+  /** Tiers are decided in this order; Pass goes on to the next (S38). */
+  readonly tier: number;
+  /** IANA number; 0 is every protocol, and then every port. */
+  readonly protocol: number;
+  /** 0 is every port, unless there is a name. */
+  readonly port: number;
+  readonly endPort: number;
+  /** Resolved on the subject for ingress, on each destination for egress (S35). */
+  readonly portName: string;
+  readonly peers: Map<string, FilterPeer>;
+}
+
+export interface FilterPeer {
+  readonly selector: SelectorSpec;
+  readonly policy: PeerPolicy;
+}
+
+/** One direction of the policy of an identity. */
+export interface DirectionPolicy {
+  readonly direction: Direction;
+  /** Whether what nothing allows is denied (S12). */
+  readonly enforced: boolean;
+  readonly filters: readonly Filter[];
+}
+
+/** What of the subject decides about enforcement (S12, S14). */
+export interface Subject {
+  readonly isHost: boolean;
+  readonly isInit: boolean;
+}
+
+/** Last of all, after the tiers: what is synthesised because nothing denies by default. */
+const AFTER_TIERS = 3;
+/** Protocol ANY in a port is these, never ICMP (S10). */
+const PORT_PROTOCOLS: readonly number[] = [PROTOCOL.TCP, PROTOCOL.UDP, PROTOCOL.SCTP];
+const WILDCARD: SelectorSpec = { text: 'all', wildcard: true, terms: [] };
+const HOST: SelectorSpec = selectorsOf([{ kind: 'entity', entity: 'host' }], {} as PolicyConfig)[0]!;
+
+/**
+ * Resolves one direction.
+ *
+ * @param rules those that select the subject, in order of decision.
+ * @throws WeirError POLICY_CONFLICT (S27)
+ */
+export function resolveDirection(
+  direction: Direction,
+  rules: readonly Rule[],
+  subject: Subject,
+  config: PolicyConfig,
+): DirectionPolicy {
+  const speaking = rules.filter((rule) => rule.selects[direction]);
+  const always = config.enforcement === 'always' || subject.isInit;
+  const never = config.enforcement === 'never' || (subject.isHost && !config.hostFirewall);
+  if (never || (!always && speaking.length === 0)) return openDirection(direction);
+  const defaultDeny = always || speaking.some((rule) => rule.defaultDeny[direction]);
+  const builder = new FilterBuilder(direction, config, defaultDeny);
+  const levels = levelsOf(speaking);
+  for (const rule of speaking) builder.addRule(rule, levels);
+  const first = speaking.length === 0 ? 0 : Math.min(...levels.values());
+  if (!defaultDeny) builder.addDerived(MAX_LEVEL, AFTER_TIERS, WILDCARD, 'allow', `allow-any-${direction}`);
+  // A pod that ordinary policies isolate never falls through to the Baseline tier (S38).
+  else if (speaking.some((rule) => rule.tier !== 'normal') && speaking.some((rule) => rule.defaultDeny[direction])) {
+    builder.addDerived(TIER_BASE.baseline - 1, TIER_INDEX.normal, WILDCARD, 'deny', `deny-any-${direction}`);
+  }
+  if (direction === 'ingress' && config.allowLocalhost && !subject.isHost) {
+    builder.addDerived(first, TIER_INDEX.admin, HOST, 'allow', 'allow-localhost-ingress');
+  }
+  return { direction, enforced: true, filters: builder.filters() };
+}
+
+/** A direction in which everything is allowed. */
+function openDirection(direction: Direction): DirectionPolicy {
+  const peers = new Map([
+    [WILDCARD.text, { selector: WILDCARD, policy: derivedPolicy('allow', `allow-any-${direction}`) }],
+  ]);
+  const filter: Filter = { level: 0, tier: AFTER_TIERS, protocol: 0, port: 0, endPort: 0, portName: '', peers };
+  return { direction, enforced: false, filters: [filter] };
+}
+
+/** A level for every tier and priority, dense within each tier. */
+function levelsOf(rules: readonly Rule[]): ReadonlyMap<string, number> {
+  const levels = new Map<string, number>();
+  const used: Record<Tier, number> = { admin: 0, normal: 0, baseline: 0 };
+  // Rules come in order of decision.
+  for (const rule of rules) {
+    const place = placeOf(rule);
+    if (!levels.has(place)) levels.set(place, TIER_BASE[rule.tier] + used[rule.tier]++);
+  }
+  return levels;
+}
+
+function placeOf({ tier, priority }: Rule): string {
+  return `${tier}/${priority}`;
+}
+
+class FilterBuilder {
+  readonly #direction: Direction;
+  readonly #config: PolicyConfig;
+  readonly #defaultDeny: boolean;
+  readonly #filters = new Map<string, Filter>();
+
+  constructor(direction: Direction, config: PolicyConfig, defaultDeny: boolean) {
+    this.#direction = direction;
+    this.#config = config;
+    this.#defaultDeny = defaultDeny;
+  }
+
+  filters(): readonly Filter[] {
+    return [...this.#filters.values()];
+  }
+
+  addRule(rule: Rule, levels: ReadonlyMap<string, number>): void {
+    const level = levels.get(placeOf(rule))!;
+    for (const stanza of rule.stanzas) {
+      if (stanza.direction === this.#direction) {
+        this.#addStanza({ stanza, log: rule.log }, level, TIER_INDEX[rule.tier]);
+      }
+    }
+  }
+
+  addDerived(level: number, tier: number, selector: SelectorSpec, verdict: 'allow' | 'deny', name: string): void {
+    this.#add(this.#filter(level, tier, 0, undefined), selector, derivedPolicy(verdict, name));
+  }
+
+  #addStanza(source: StanzaSource, level: number, tier: number): void {
+    const { stanza } = source;
+    const selectors = cachedSelectors(stanza, this.#config);
+    if (selectors.length === 0) return;
+    if (stanza.ports === undefined) {
+      this.#addPeers(this.#filter(level, tier, 0, undefined), selectors, peerPolicy(source, 0, undefined));
+    }
+    for (const port of stanza.ports ?? []) {
+      for (const protocol of port.protocol === 0 ? PORT_PROTOCOLS : [port.protocol]) {
+        const policy = this.#opened(peerPolicy(source, protocol, port.l7));
+        this.#addPeers(this.#filter(level, tier, protocol, port), selectors, policy);
+      }
+    }
+  }
+
+  /** Without default deny, layer 7 rules must not deny what no rule speaks about. */
+  #opened(policy: PeerPolicy): PeerPolicy {
+    if (this.#defaultDeny || policy.rules.length === 0) return policy;
+    return { ...policy, rules: withWildcard(policy.parser, policy.rules) };
+  }
+
+  #addPeers(filter: Filter, selectors: readonly SelectorSpec[], policy: PeerPolicy): void {
+    for (const selector of selectors) this.#add(filter, selector, policy);
+  }
+
+  #add(filter: Filter, selector: SelectorSpec, policy: PeerPolicy): void {
+    const present = filter.peers.get(selector.text);
+    const merged =
+      present === undefined ? policy : mergePeerPolicies(present.policy, policy, filterText(this.#direction, filter));
+    filter.peers.set(selector.text, { selector, policy: merged });
+  }
+
+  #filter(level: number, tier: number, protocol: number, match: PortSelector | undefined): Filter {
+    const {
+      port = 0,
+      endPort = 0,
+      name: portName = '',
+    } = { ...(match?.port as { port?: number; endPort?: number; name?: string } | undefined) };
+    const key = `${level}/${protocol}/${port}/${endPort}/${portName}`;
+    let filter = this.#filters.get(key);
+    if (filter === undefined) {
+      filter = { level, tier, protocol, port, endPort, portName, peers: new Map() };
+      this.#filters.set(key, filter);
+    }
+    return filter;
+  }
+}
+
+/** `ingress TCP/80`. */
+function filterText(direction: Direction, { protocol, port, endPort, portName }: Filter): string {
+  if (protocol === 0) return direction;
+  const number = endPort > port ? `${port}-${endPort}` : String(port);
+  return `${direction} ${protocolName(protocol)}/${portName === '' ? number : portName}`;
+}
+
+/** A stanza's selectors never change, and it is resolved anew for every identity that its rule selects. */
+const SELECTORS = new WeakMap<
+  RuleStanza,
+  { readonly config: PolicyConfig; readonly selectors: readonly SelectorSpec[] }
+>();
+
+function cachedSelectors(stanza: RuleStanza, config: PolicyConfig): readonly SelectorSpec[] {
+  const known = SELECTORS.get(stanza);
+  if (known?.config === config) return known.selectors;
+  const selectors = selectorsOf(stanza.peers, config);
+  SELECTORS.set(stanza, { config, selectors });
+  return selectors;
+}

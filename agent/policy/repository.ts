@@ -1,0 +1,85 @@
+/** The policies in force, by object, and which of them select an identity. */
+import { AnchorIndex } from './anchors.ts';
+import { selects, type IdentityRecord } from './identities.ts';
+import { TIER_INDEX } from './precedence.ts';
+import type { Rule } from './rule.ts';
+import { labelTerm, type Term } from './selector.ts';
+
+/** A rule with its place in the order of decision. */
+interface Stored {
+  readonly rule: Rule;
+  readonly term: Term;
+  readonly key: string;
+  readonly index: number;
+}
+
+export class PolicyRepository {
+  readonly #objects = new Map<string, readonly Rule[]>();
+  readonly #stored = new Map<string, readonly Stored[]>();
+  readonly #subjects = new AnchorIndex<Stored>();
+  #revision = 0;
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get objects(): ReadonlyMap<string, readonly Rule[]> {
+    return this.#objects;
+  }
+
+  /** Replaces all rules of an object; undefined takes it away. Gives the rules that came and those that went. */
+  replace(key: string, rules: readonly Rule[] | undefined): readonly Rule[] {
+    const former = this.#objects.get(key) ?? [];
+    for (const stored of this.#stored.get(key) ?? []) this.#subjects.remove(stored);
+    if (rules === undefined) {
+      this.#objects.delete(key);
+      this.#stored.delete(key);
+      return former;
+    }
+    const stored = rules.map((rule, index) => ({
+      rule,
+      term: labelTerm(rule.subject.selector.requirements),
+      key,
+      index,
+    }));
+    for (const item of stored) this.#subjects.add(item, [item.term]);
+    this.#objects.set(key, rules);
+    this.#stored.set(key, stored);
+    return [...former, ...rules];
+  }
+
+  nextRevision(): void {
+    this.#revision++;
+  }
+
+  /** Rules that select the identity, in order of decision: tier, priority, then by name. */
+  selecting(record: IdentityRecord): readonly Rule[] {
+    const found = new Set<Stored>();
+    this.#subjects.candidates(record, (stored) => {
+      if (!found.has(stored) && ruleSelects(stored.rule, record, stored.term)) found.add(stored);
+    });
+    return [...found].sort(inOrder).map(({ rule }) => rule);
+  }
+}
+
+function inOrder(a: Stored, b: Stored): number {
+  return (
+    TIER_INDEX[a.rule.tier] - TIER_INDEX[b.rule.tier] ||
+    a.rule.priority - b.rule.priority ||
+    (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index)
+  );
+}
+
+/** Whether the rule is about this identity. Only rules for nodes are about the host, and they about nothing else (S25). */
+export function ruleSelects(rule: Rule, record: IdentityRecord, term?: Term): boolean {
+  if ((rule.subject.kind === 'node') !== isHost(record)) return false;
+  return selects(term ?? labelTerm(rule.subject.selector.requirements), record);
+}
+
+export function isHost({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
+  return labels.some(({ source, key }) => source === 'reserved' && key === 'host');
+}
+
+export function isInit({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
+  return labels.some(({ source, key }) => source === 'reserved' && key === 'init');
+}

@@ -1,0 +1,139 @@
+/**
+ * Which identities each selector selects, kept current. Selectors are shared: whoever uses one acquires it and releases
+ * it again. A change of identities or of what a dynamic selector means is told to the users of just the selectors that
+ * it touches.
+ */
+import type { IdentityId } from '../model/identity.ts';
+import type { Label } from '../model/labels.ts';
+import { AnchorIndex } from './anchors.ts';
+import { IdentityTable, selects } from './identities.ts';
+import type { DynamicPeer, SelectorSpec, Term } from './selector.ts';
+import { SlotSet } from './slotset.ts';
+
+/** Told of changes to a selector that it uses. */
+export interface SelectorUser {
+  selectionChanged(selector: Selector, slot: number, added: boolean): void;
+}
+
+/** A selector of the cache. */
+export interface Selector {
+  readonly text: string;
+  readonly wildcard: boolean;
+  /** Slots of the identities that it selects; empty for a wildcard. */
+  readonly selection: SlotSet;
+}
+
+/** Gives the terms of a selector that depends on objects which come and go. */
+export type DynamicTerms = (peer: DynamicPeer) => readonly Term[];
+
+class CachedSelector implements Selector {
+  readonly spec: SelectorSpec;
+  terms: readonly Term[];
+  readonly selection = new SlotSet();
+  /** How often each user acquired it. */
+  readonly users = new Map<SelectorUser, number>();
+
+  constructor(spec: SelectorSpec, terms: readonly Term[]) {
+    this.spec = spec;
+    this.terms = terms;
+  }
+
+  get text(): string {
+    return this.spec.text;
+  }
+
+  get wildcard(): boolean {
+    return this.spec.wildcard;
+  }
+}
+
+export class SelectorCache {
+  readonly identities = new IdentityTable();
+  readonly #selectors = new Map<string, CachedSelector>();
+  readonly #anchors = new AnchorIndex<CachedSelector>();
+  readonly #dynamic: DynamicTerms;
+
+  constructor(dynamic: DynamicTerms) {
+    this.#dynamic = dynamic;
+  }
+
+  /** The selector of this meaning; the user is told of its changes until it releases it. */
+  acquire(spec: SelectorSpec, user: SelectorUser): Selector {
+    let selector = this.#selectors.get(spec.text);
+    if (selector === undefined) {
+      const terms = spec.dynamic === undefined ? spec.terms : this.#dynamic(spec.dynamic);
+      selector = new CachedSelector(spec, terms);
+      this.#selectors.set(spec.text, selector);
+      this.#anchors.add(selector, spec.wildcard ? [] : terms);
+      for (const term of terms) for (const slot of this.identities.select(term)) selector.selection.add(slot);
+    }
+    selector.users.set(user, (selector.users.get(user) ?? 0) + 1);
+    return selector;
+  }
+
+  release(selector: Selector, user: SelectorUser): void {
+    const cached = this.#selectors.get(selector.text);
+    if (cached === undefined || cached !== selector) return;
+    const count = cached.users.get(user) ?? 0;
+    if (count > 1) cached.users.set(user, count - 1);
+    else cached.users.delete(user);
+    if (cached.users.size > 0) return;
+    this.#selectors.delete(cached.text);
+    this.#anchors.remove(cached);
+  }
+
+  /** Adds an identity or changes the labels of a known one; gives its slot. */
+  put(id: IdentityId, labels: readonly Label[]): number {
+    const known = this.identities.slotOf(id);
+    const before = known === undefined ? NONE : this.#selecting(known);
+    const slot = this.identities.put(id, labels);
+    const after = this.#selecting(slot);
+    for (const selector of before) if (!after.has(selector)) this.#change(selector, slot, false);
+    for (const selector of after) if (!before.has(selector)) this.#change(selector, slot, true);
+    return slot;
+  }
+
+  /** Takes an identity away; gives its slot, to be released once the users have followed. */
+  remove(id: IdentityId): number | undefined {
+    const slot = this.identities.slotOf(id);
+    if (slot === undefined) return undefined;
+    for (const selector of this.#selecting(slot)) this.#change(selector, slot, false);
+    this.identities.remove(slot);
+    return slot;
+  }
+
+  /** Evaluates dynamic selectors again. */
+  refreshDynamic(): void {
+    for (const selector of this.#selectors.values()) {
+      if (selector.spec.dynamic === undefined) continue;
+      const terms = this.#dynamic(selector.spec.dynamic);
+      this.#anchors.remove(selector);
+      this.#anchors.add(selector, terms);
+      selector.terms = terms;
+      const after = new Set(terms.flatMap((term) => this.identities.select(term)));
+      for (const slot of [...selector.selection.members]) if (!after.has(slot)) this.#change(selector, slot, false);
+      for (const slot of after) if (!selector.selection.has(slot)) this.#change(selector, slot, true);
+    }
+  }
+
+  entries(): readonly { readonly selector: Selector; readonly users: number }[] {
+    return Array.from(this.#selectors.values(), (selector) => ({ selector, users: selector.users.size }));
+  }
+
+  #selecting(slot: number): Set<CachedSelector> {
+    const found = new Set<CachedSelector>();
+    const record = this.identities.record(slot)!;
+    this.#anchors.candidates(record, (selector) => {
+      if (!found.has(selector) && selector.terms.some((term) => selects(term, record))) found.add(selector);
+    });
+    return found;
+  }
+
+  #change(selector: CachedSelector, slot: number, added: boolean): void {
+    if (added) selector.selection.add(slot);
+    else selector.selection.delete(slot);
+    for (const user of selector.users.keys()) user.selectionChanged(selector, slot, added);
+  }
+}
+
+const NONE: ReadonlySet<CachedSelector> = new Set();
