@@ -9,6 +9,8 @@ import { positionInYaml } from './yaml-position.ts';
 export interface ParsedManifest {
   /** In the order of the file. Empty when any issue is an error: a file is taken in whole or not at all. */
   readonly resources: readonly Resource[];
+  /** Every object that was understood, even when the file as a whole is refused: for those who report on the file. */
+  readonly found: readonly Resource[];
   readonly issues: readonly ManifestIssue[];
 }
 
@@ -38,7 +40,7 @@ class ManifestParser {
 
   result(): ParsedManifest {
     const failed = this.#issues.some((issue) => issue.severity === 'error');
-    return { resources: failed ? [] : this.#resources, issues: this.#issues };
+    return { resources: failed ? [] : this.#resources, found: this.#resources, issues: this.#issues };
   }
 
   document(document: Document.Parsed): void {

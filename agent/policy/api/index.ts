@@ -6,6 +6,7 @@ import { ciliumPolicy } from './cilium-policy.ts';
 import { clusterNetworkPolicy } from './cluster-network-policy.ts';
 import { isObject } from './decode.ts';
 import type { PolicyIssue } from './issue.ts';
+import { nearestName } from './nearest.ts';
 import { networkPolicy } from './network-policy.ts';
 import { DEFAULT_DECODE_OPTIONS, type DecodeOptions } from './options.ts';
 import { Reading } from './reading.ts';
@@ -36,6 +37,16 @@ export type PolicyKind = keyof typeof KINDS;
 /** The kinds that {@link decodePolicy} understands. */
 export const POLICY_KINDS = Object.keys(KINDS) as readonly PolicyKind[];
 
+/** Whether {@link decodePolicy} understands objects of this kind. */
+export function isPolicyKind(name: string): name is PolicyKind {
+  return Object.hasOwn(KINDS, name);
+}
+
+/** The policy kind that a misspelt name was meant to be. */
+export function nearestPolicyKind(name: string): PolicyKind | undefined {
+  return nearestName(name, POLICY_KINDS) as PolicyKind | undefined;
+}
+
 /** One bad rule rejects the whole object (S36): either all its rules, or everything that is wrong with it. */
 export type DecodeResult =
   | { readonly rules: readonly Rule[]; readonly errors?: undefined }
@@ -54,11 +65,11 @@ function readPolicy(object: unknown, reading: Reading): readonly Rule[] {
     return [];
   }
   const { kind: name, apiVersion } = object;
-  if (typeof name !== 'string' || !Object.hasOwn(KINDS, name)) {
+  if (typeof name !== 'string' || !isPolicyKind(name)) {
     reading.at('kind', () => reading.unknownName('kind', String(name), POLICY_KINDS));
     return [];
   }
-  const { apiVersions, read } = KINDS[name as PolicyKind];
+  const { apiVersions, read } = KINDS[name];
   if (!apiVersions.includes(String(apiVersion))) {
     reading.schemaIssue(`unknown version of ${name}`, {
       under: ['apiVersion'],

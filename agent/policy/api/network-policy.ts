@@ -12,12 +12,14 @@ import { checkedEndPort, isPortName, parseProtocol } from './port.ts';
 import type { Reading, Refused } from './reading.ts';
 import { topLevel } from './top-level.ts';
 
-const ipBlock = then(object({ cidr: prefix, except: list(prefix) }), ({ cidr, except = [] }, reading) => {
+const ipBlock = then(object({ cidr: prefix, except: list(prefix) }), (block, reading) => {
+  const { cidr, except = [] } = block;
+  if (cidr === undefined && 'cidr' in block) return null;
   if (cidr === undefined) return reading.issue('the prefix is missing', { under: ['cidr'], remedy: 'set cidr' });
   return exceptsInside(cidr, except, reading) ? { cidr, except } : null;
 });
 
-const peer = object({ podSelector, namespaceSelector, ipBlock });
+const rawPeer = object({ podSelector, namespaceSelector, ipBlock });
 
 const portOrName: Decoder<string | number> = (value, reading) =>
   typeof value === 'string' || (typeof value === 'number' && Number.isInteger(value))
@@ -29,12 +31,12 @@ const networkPolicyPort = then(object({ protocol: string, port: portOrName, endP
 const spec = object({
   podSelector,
   policyTypes: list(oneOf('policy type', ['Ingress', 'Egress'])),
-  ingress: list(object({ from: list(peer), ports: list(networkPolicyPort) })),
-  egress: list(object({ to: list(peer), ports: list(networkPolicyPort) })),
+  ingress: list(object({ from: list(rawPeer), ports: list(networkPolicyPort) })),
+  egress: list(object({ to: list(rawPeer), ports: list(networkPolicyPort) })),
 });
 
 type Spec = NonNullable<ReturnType<typeof spec>>;
-type Peer = NonNullable<ReturnType<typeof peer>>;
+type Peer = NonNullable<ReturnType<typeof rawPeer>>;
 
 export function networkPolicy(object: Readonly<Record<string, unknown>>, reading: Reading): readonly Rule[] {
   topLevel(object, ['spec'], reading);
@@ -107,13 +109,10 @@ function stanzasOf(
   });
 }
 
-function peersOf(
-  { podSelector: pods, namespaceSelector: namespaces, ipBlock: block }: Peer,
-  namespace: string,
-  reading: Reading,
-) {
+function peersOf(peer: Peer, namespace: string, reading: Reading): readonly PeerSelector[] {
+  const { podSelector: pods, namespaceSelector: namespaces, ipBlock: block } = peer;
   const labelled = pods !== undefined || namespaces !== undefined;
-  if (!labelled && block === undefined) {
+  if (Object.keys(peer).length === 0) {
     reading.schemaIssue('the peer selects nothing', { remedy: 'give podSelector, namespaceSelector or ipBlock' });
   }
   if (labelled && block !== undefined) {

@@ -52,6 +52,8 @@ function portSelectors(items: readonly PortProtocol[], draft: L7Draft, reading: 
 function portSelector(item: PortProtocol, reading: Reading): PortSelector | Refused {
   const { port = '', endPort = 0, protocol: protocolText = '' } = item;
   const protocol = reading.at('protocol', () => parseProtocol(protocolText, reading));
+  // Present, but of a wrong type: said already.
+  if (item.port === undefined && 'port' in item) return null;
   if (port === '') {
     if (reading.options.extendedIPProtocols) return protocol && { protocol: protocol.number, port: { kind: 'any' } };
     return reading.issue('the port is missing', { under: ['port'], remedy: 'give a port; "0" means every port' });
