@@ -20,6 +20,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'agent/policy', may: ['agent/model', 'dns-proxy/rules'] },
   { room: 'agent/reconcile', may: ['agent/model', 'dns-proxy/rules'] },
   { room: 'agent/state', may: ['agent/model'] },
+  { room: 'agent/config', may: ['agent/model'] },
   { room: 'agent/identity', may: ['agent/model', 'agent/policy', 'agent/state'] },
   { room: 'agent/ipcache', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/fqdn', may: ['agent/model', 'agent/policy'] },

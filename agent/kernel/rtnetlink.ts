@@ -67,6 +67,17 @@ export class Rtnetlink implements Disposable {
     }
   }
 
+  /** As {@link link}, on a worker thread: when others may hold the kernel's routing lock for long. */
+  async linkAsync(link: IfIndex | string): Promise<Link | undefined> {
+    try {
+      const [[body]] = (await this.#socket.sendAsync([getLink(link)])) as [[Buffer]];
+      return parseLinkMessage(body);
+    } catch (error) {
+      if (isErrno(error, ...ABSENT)) return undefined;
+      throw error;
+    }
+  }
+
   links(): Link[] {
     return this.#socket.dump(getLink()).map(parseLinkMessage);
   }

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { formatCidr } from '../model/address.ts';
+import { WeirError } from '../model/errors.ts';
+import { readInvocation, type Config } from './config.ts';
+import { helpText, OPTIONS } from './options.ts';
+
+const config = (argv: string[], environment: NodeJS.ProcessEnv = {}): Config => {
+  const invocation = readInvocation(argv, environment);
+  assert.ok('config' in invocation);
+  return invocation.config;
+};
+
+const CIDR = ['--pod-cidr', '10.0.0.0/24'];
+
+describe('configuration', () => {
+  let dir: string;
+  before(() => {
+    dir = mkdtempSync(join(tmpdir(), 'weir-config-'));
+  });
+  after(() => rmSync(dir, { recursive: true, force: true }));
+
+  test('has sensible defaults and is frozen', () => {
+    const made = config(CIDR);
+    assert.equal(made.socket, '/run/weir/weir.sock');
+    assert.equal(made.deleteQueue, '/run/weir/deleteQueue');
+    assert.equal(made.metricsListen, undefined);
+    assert.equal(made.policyEnforcement, 'default');
+    assert.ok(Object.isFrozen(made));
+  });
+
+  test('the command line goes before the environment, the environment before the file', () => {
+    const file = join(dir, 'order.yaml');
+    writeFileSync(file, 'pod-cidr: [10.3.0.0/24, "fd00::/64"]\nmtu: 1400\ncluster-name: three\nnode-name: n3\n');
+    const made = config(['--config', file, '--node-name', 'n1'], { WEIR_NODE_NAME: 'n2', WEIR_CLUSTER_NAME: 'two' });
+    assert.deepEqual([made.nodeName, made.clusterName, made.mtu], ['n1', 'two', 1400]);
+    assert.deepEqual(Object.values(made.podCidrs).map(formatCidr), ['10.3.0.0/24', 'fd00::/64']);
+  });
+
+  test('lists repeat, or are separated by commas', () => {
+    const made = config(['--pod-cidr', '10.0.0.0/24,fd00::/64', '--devices', 'eth0', '--devices', 'eth1, eth2']);
+    assert.deepEqual(Object.keys(made.podCidrs), ['ipv4', 'ipv6']);
+    assert.deepEqual(made.devices, ['eth0', 'eth1', 'eth2']);
+  });
+
+  test('metrics listen on a host and a port, also of IPv6', () => {
+    assert.deepEqual(config([...CIDR, '--metrics-listen', ':9962']).metricsListen, { host: '::', port: 9962 });
+    assert.deepEqual(config([...CIDR, '--metrics-listen', '[::1]:1']).metricsListen, { host: '::1', port: 1 });
+  });
+
+  const bad: readonly [string, string[], NodeJS.ProcessEnv, string, RegExp][] = [
+    ['an unknown flag', ['--podcidr', 'x'], {}, 'command line', /--podcidr/],
+    ['no addresses for pods', [], {}, '--pod-cidr', /no addresses/],
+    ['a bad prefix', ['--pod-cidr', '10.0.0.0/33'], {}, '--pod-cidr', /33/],
+    ['two prefixes of a family', ['--pod-cidr', '10.0.0.0/24,10.1.0.0/24'], {}, '--pod-cidr', /two prefixes/],
+    ['a bad variable', CIDR, { WEIR_MTU: 'big' }, 'WEIR_MTU', /"big"/],
+    ['a bad mode', [...CIDR, '--policy-enforcement', 'off'], {}, '--policy-enforcement', /default, always, never/],
+    ['a bad flag', CIDR, { WEIR_POLICY_AUDIT_MODE: 'perhaps' }, 'WEIR_POLICY_AUDIT_MODE', /true or false/],
+    ['a bad listener', [...CIDR, '--metrics-listen', '9962'], {}, '--metrics-listen', /HOST:PORT/],
+  ];
+  for (const [what, argv, environment, field, message] of bad) {
+    test(`names the place of ${what}`, () => {
+      assert.throws(
+        () => config(argv, environment),
+        (error) => {
+          assert.ok(error instanceof WeirError);
+          assert.equal(error.code, 'CONFIG_INVALID');
+          assert.equal(error.field, field);
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    });
+  }
+
+  for (const [what, text, message] of [
+    ['broken YAML', 'mtu: [', /./],
+    ['a list', '- mtu', /mapping/],
+    ['an unknown key', 'mtuu: 1', /mtuu: there is no such setting/],
+    ['a map', 'mtu: {a: 1}', /mtu: must be/],
+    ['what belongs on the command line', 'uninstall: true', /no such setting/],
+  ] as const) {
+    test(`a file with ${what} is refused by name`, () => {
+      const file = join(dir, 'bad.yaml');
+      writeFileSync(file, text);
+      assert.throws(() => config([...CIDR, '--config', file]), { code: 'CONFIG_INVALID', object: file, message });
+    });
+  }
+
+  test('help names every flag, and needs nothing else', () => {
+    assert.deepEqual(readInvocation(['--help', '--mtu', 'x'], {}), { kind: 'help' });
+    for (const { name } of OPTIONS) assert.match(helpText(), new RegExp(`--${name}\\b`));
+  });
+
+  test('uninstall needs no addresses', () => {
+    assert.equal(readInvocation(['--uninstall'], {}).kind, 'uninstall');
+  });
+});

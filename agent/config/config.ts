@@ -1,0 +1,244 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parseDocument } from 'yaml';
+import { parseCidr, type Cidr } from '../model/address.ts';
+import { errorText, WeirError } from '../model/errors.ts';
+import { environmentName, OPTIONS, type Option, type OptionName } from './options.ts';
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+
+/** The agent's configuration: parsed once, never changed. */
+export interface Config {
+  readonly socket: string;
+  readonly socketGroup: string | undefined;
+  readonly deleteQueue: string;
+  readonly stateDir: string;
+  readonly bpfRoot: string;
+  /** Undefined: beside the program. */
+  readonly bpfObjects: string | undefined;
+  readonly manifests: string | undefined;
+  readonly nodeName: string;
+  readonly clusterName: string;
+  readonly podCidrs: { readonly ipv4?: Cidr; readonly ipv6?: Cidr };
+  /** Empty: to be found. */
+  readonly devices: readonly string[];
+  /** Bytes; undefined: to be found. */
+  readonly mtu: number | undefined;
+  readonly labelRules: readonly string[];
+  readonly policyEnforcement: 'default' | 'always' | 'never';
+  readonly allowLocalhost: 'auto' | 'always' | 'policy';
+  readonly policyAuditMode: boolean;
+  /** Undefined: no metrics. */
+  readonly metricsListen: { readonly host: string; readonly port: number } | undefined;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** What the command line asks for. */
+export type Invocation =
+  { readonly kind: 'help' | 'version' } | { readonly kind: 'run' | 'uninstall'; readonly config: Config };
+
+/** Where a setting was found, for errors. */
+interface Setting {
+  readonly values: readonly string[];
+  readonly from: string;
+}
+
+type Settings = Partial<Record<OptionName, Setting>>;
+
+/**
+ * Reads command line, environment and file.
+ *
+ * @throws WeirError CONFIG_INVALID naming the flag, variable or entry.
+ */
+export function readInvocation(argv: readonly string[], environment: NodeJS.ProcessEnv): Invocation {
+  const line = fromCommandLine(argv);
+  if (line.help !== undefined) return { kind: 'help' };
+  if (line.version !== undefined) return { kind: 'version' };
+  const variables = fromEnvironment(environment);
+  const file = line.config ?? variables.config;
+  const settings: Settings = { ...(file && fromFile(file.values[0]!)), ...variables, ...line };
+  const uninstall = line.uninstall !== undefined;
+  return { kind: uninstall ? 'uninstall' : 'run', config: toConfig(new Reader(settings), uninstall) };
+}
+
+function fromCommandLine(argv: readonly string[]): Settings {
+  const options = Object.fromEntries(
+    OPTIONS.map(({ name, kind }: Option) => [
+      name,
+      { type: kind === 'flag' ? ('boolean' as const) : ('string' as const), multiple: kind === 'list' },
+    ]),
+  );
+  try {
+    const { values } = parseArgs({ args: [...argv], options, allowPositionals: false, strict: true });
+    return Object.fromEntries(
+      Object.entries(values).map(([name, value]) => {
+        const texts = (Array.isArray(value) ? value : [value]).map(String);
+        return [name, { values: isList(name) ? texts.flatMap(splitList) : texts, from: `--${name}` }];
+      }),
+    );
+  } catch (cause) {
+    throw new WeirError('CONFIG_INVALID', errorText(cause), { field: 'command line', cause });
+  }
+}
+
+function fromEnvironment(environment: NodeJS.ProcessEnv): Settings {
+  const settings: Record<string, Setting> = {};
+  for (const option of OPTIONS) {
+    const variable = environmentName(option.name);
+    const value = environment[variable];
+    if (value === undefined || ('commandLineOnly' in option && option.name !== 'config')) continue;
+    settings[option.name] = { values: isList(option.name) ? splitList(value) : [value], from: variable };
+  }
+  return settings;
+}
+
+function fromFile(path: string): Settings {
+  const fail = (message: string): never => {
+    throw new WeirError('CONFIG_INVALID', message, { object: path });
+  };
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    return fail(`cannot be read: ${errorText(cause)}`);
+  }
+  const document = parseDocument(text);
+  const syntax = document.errors[0];
+  if (syntax !== undefined) return fail(syntax.message);
+  const content: unknown = document.toJS();
+  if (content === null || content === undefined) return {};
+  if (typeof content !== 'object' || Array.isArray(content)) return fail('must be a mapping of flag names to values');
+  const settings: Record<string, Setting> = {};
+  for (const [name, value] of Object.entries(content as Record<string, unknown>)) {
+    const option = OPTIONS.find((candidate) => candidate.name === name);
+    if (option === undefined || 'commandLineOnly' in option)
+      return fail(`${name}: there is no such setting; see --help`);
+    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (items.length !== 1 && option.kind !== 'list') return fail(`${name}: must be one value`);
+    const values = items.map((item) =>
+      typeof item === 'string' || typeof item === 'number' || typeof item === 'boolean'
+        ? String(item)
+        : fail(`${name}: must be a text, a number, or a list of them`),
+    );
+    settings[name] = { values: option.kind === 'list' ? values.flatMap(splitList) : values, from: `${path}: ${name}` };
+  }
+  return settings;
+}
+
+function toConfig(reader: Reader, uninstall: boolean): Config {
+  const socket = reader.text('socket');
+  const podCidrs = readPodCidrs(reader);
+  if (!uninstall && podCidrs.ipv4 === undefined && podCidrs.ipv6 === undefined) {
+    throw new WeirError('CONFIG_INVALID', 'pods have no addresses', {
+      field: '--pod-cidr',
+      remedy: 'name the addresses of pods, such as --pod-cidr 10.0.0.0/24 --pod-cidr fd00::/64',
+    });
+  }
+  return Object.freeze({
+    socket,
+    socketGroup: reader.optional('socket-group'),
+    deleteQueue: reader.optional('delete-queue') ?? join(dirname(socket), 'deleteQueue'),
+    stateDir: reader.text('state-dir'),
+    bpfRoot: reader.text('bpf-root'),
+    bpfObjects: reader.optional('bpf-objects'),
+    manifests: reader.optional('manifests'),
+    nodeName: reader.optional('node-name') ?? hostname(),
+    clusterName: reader.text('cluster-name'),
+    podCidrs,
+    devices: reader.list('devices'),
+    mtu: reader.number('mtu', 1280, 65535),
+    labelRules: reader.list('labels'),
+    policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
+    allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
+    policyAuditMode: reader.flag('policy-audit-mode'),
+    metricsListen: readListen(reader),
+    logLevel: reader.oneOf('log-level', LOG_LEVELS),
+  });
+}
+
+function readPodCidrs(reader: Reader): Config['podCidrs'] {
+  const cidrs: { ipv4?: Cidr; ipv6?: Cidr } = {};
+  for (const text of reader.list('pod-cidr')) {
+    const cidr = reader.check('pod-cidr', () => parseCidr(text));
+    const family = cidr.address.family === 4 ? 'ipv4' : 'ipv6';
+    if (cidrs[family] !== undefined) reader.fail('pod-cidr', 'names two prefixes of one family');
+    cidrs[family] = cidr;
+  }
+  return Object.freeze(cidrs);
+}
+
+function readListen(reader: Reader): Config['metricsListen'] {
+  const text = reader.text('metrics-listen');
+  if (text === '') return undefined;
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) return reader.fail('metrics-listen', `${JSON.stringify(text)} is not HOST:PORT`);
+  const host = match[1] ?? match[2] ?? '';
+  return { host: host === '' ? '::' : host, port };
+}
+
+/** Typed access to settings; what does not fit is an error that says where it came from. */
+class Reader {
+  readonly #settings: Settings;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+  }
+
+  optional(name: OptionName): string | undefined {
+    const value = this.#settings[name]?.values[0];
+    return value === '' ? undefined : value;
+  }
+
+  text(name: OptionName): string {
+    const option: Option | undefined = OPTIONS.find((candidate) => candidate.name === name);
+    return this.#settings[name]?.values[0] ?? option?.default ?? '';
+  }
+
+  list(name: OptionName): readonly string[] {
+    return this.#settings[name]?.values ?? [];
+  }
+
+  flag(name: OptionName): boolean {
+    const text = this.#settings[name]?.values[0] ?? 'false';
+    return (
+      text === 'true' || text === '1' || (text !== 'false' && text !== '0' && this.fail(name, 'must be true or false'))
+    );
+  }
+
+  number(name: OptionName, first: number, last: number): number | undefined {
+    const text = this.optional(name);
+    if (text === undefined) return undefined;
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= first && value <= last) return value;
+    return this.fail(name, `${JSON.stringify(text)} is not a whole number from ${first} to ${last}`);
+  }
+
+  oneOf<T extends string>(name: OptionName, values: readonly T[]): T {
+    const text = this.text(name);
+    const found = values.find((value) => value === text);
+    return found ?? this.fail(name, `${JSON.stringify(text)} is not one of ${values.join(', ')}`);
+  }
+
+  check<T>(name: OptionName, parse: () => T): T {
+    try {
+      return parse();
+    } catch (error) {
+      return this.fail(name, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  fail(name: OptionName, message: string): never {
+    throw new WeirError('CONFIG_INVALID', message, { field: this.#settings[name]?.from ?? `--${name}` });
+  }
+}
+
+const splitList = (text: string): string[] =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+
+const isList = (name: string): boolean => OPTIONS.find((option) => option.name === name)?.kind === 'list';

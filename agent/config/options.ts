@@ -1,0 +1,122 @@
+/** Every setting of the agent: one line of help, one flag, one environment variable, one key of the file. */
+export interface Option {
+  /** Without the dashes; the environment has it as `WEIR_…`, the file as a key. */
+  readonly name: string;
+  readonly kind: 'text' | 'list' | 'flag';
+  /** What stands for the value in the help. */
+  readonly value?: string;
+  readonly default?: string;
+  readonly help: string;
+  /** Only on the command line: what makes no sense in a file. */
+  readonly commandLineOnly?: true;
+}
+
+export const OPTIONS = [
+  {
+    name: 'config',
+    kind: 'text',
+    value: 'FILE',
+    help: 'read settings from a YAML file of flag names',
+    commandLineOnly: true,
+  },
+  { name: 'socket', kind: 'text', value: 'PATH', default: '/run/weir/weir.sock', help: 'where the API listens' },
+  { name: 'socket-group', kind: 'text', value: 'GROUP', help: 'group that may use the API (default: root)' },
+  {
+    name: 'delete-queue',
+    kind: 'text',
+    value: 'DIR',
+    help: 'where weir-cni leaves deletes while the agent is away (default: deleteQueue beside the socket)',
+  },
+  {
+    name: 'state-dir',
+    kind: 'text',
+    value: 'DIR',
+    default: '/run/weir/state',
+    help: 'where endpoints and identities are kept',
+  },
+  {
+    name: 'bpf-root',
+    kind: 'text',
+    value: 'DIR',
+    default: '/sys/fs/bpf/weir',
+    help: 'where BPF maps and links are pinned',
+  },
+  { name: 'bpf-objects', kind: 'text', value: 'DIR', help: 'compiled BPF programs (default: beside the program)' },
+  { name: 'manifests', kind: 'text', value: 'DIR', help: 'take Kubernetes objects from a watched directory of YAML' },
+  { name: 'node-name', kind: 'text', value: 'NAME', help: 'name of this node (default: the host name)' },
+  { name: 'cluster-name', kind: 'text', value: 'NAME', default: 'default', help: 'name of the cluster' },
+  { name: 'pod-cidr', kind: 'list', value: 'CIDR', help: 'addresses for pods, one IPv4 and one IPv6 prefix at most' },
+  {
+    name: 'devices',
+    kind: 'list',
+    value: 'NAMES',
+    help: 'interfaces to the network (default: those with a default route)',
+  },
+  { name: 'mtu', kind: 'text', value: 'BYTES', help: 'MTU of pods (default: the smallest of the devices)' },
+  { name: 'labels', kind: 'list', value: 'RULES', help: 'which labels make identities: [!][source]:pattern' },
+  {
+    name: 'policy-enforcement',
+    kind: 'text',
+    value: 'MODE',
+    default: 'default',
+    help: 'default: what a policy selects; always: every endpoint; never: none',
+  },
+  {
+    name: 'allow-localhost',
+    kind: 'text',
+    value: 'MODE',
+    default: 'auto',
+    help: 'auto or always: the node may reach its pods; policy: only as policies allow',
+  },
+  { name: 'policy-audit-mode', kind: 'flag', help: 'deliver and report what policy would drop' },
+  {
+    name: 'metrics-listen',
+    kind: 'text',
+    value: 'HOST:PORT',
+    default: '',
+    help: 'serve Prometheus metrics (default: off)',
+  },
+  {
+    name: 'log-level',
+    kind: 'text',
+    value: 'LEVEL',
+    default: 'info',
+    help: 'trace, debug, info, warn, error or fatal',
+  },
+  {
+    name: 'uninstall',
+    kind: 'flag',
+    help: 'take away every link, pin, route and file of this agent, and end',
+    commandLineOnly: true,
+  },
+  { name: 'help', kind: 'flag', help: 'print this', commandLineOnly: true },
+  { name: 'version', kind: 'flag', help: 'print the version', commandLineOnly: true },
+] as const satisfies readonly Option[];
+
+export type OptionName = (typeof OPTIONS)[number]['name'];
+
+/** Name of the environment variable of an option. */
+export function environmentName(option: string): string {
+  return `WEIR_${option.toUpperCase().replaceAll('-', '_')}`;
+}
+
+/** The text of `--help`. */
+export function helpText(): string {
+  const rows = OPTIONS.map((option: Option) => {
+    const left = `  --${option.name}${option.value === undefined ? '' : ` ${option.value}`}`;
+    const fallback = option.default === undefined || option.default === '' ? '' : ` (default: ${option.default})`;
+    return { left, right: `${option.help}${fallback}` };
+  });
+  const width = Math.max(...rows.map(({ left }) => left.length)) + 2;
+  return [
+    'weir-agent: gives pods interfaces, addresses and identities, and enforces network policies with eBPF',
+    '',
+    'Usage: weir-agent [flags]',
+    '',
+    ...rows.map(({ left, right }) => `${left.padEnd(width)}${right}`),
+    '',
+    'Each flag may also come from the environment (WEIR_POD_CIDR, lists separated by commas) or from the file named by',
+    '--config. The command line goes before the environment, the environment before the file.',
+    '',
+  ].join('\n');
+}
