@@ -201,8 +201,9 @@ OUT_OF_LINE int link_control_from_container(struct __sk_buff *skb, struct packet
 			return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
 		return TC_ACT_OK;
 	}
-	option = load(skb, packet->payload, &message, ND_FULL_BYTES) && message.option == ND_OPTION_SOURCE_MAC &&
-		 message.option_length == 1;
+	/* Read apart from the rest: a load that fails clears what it was to fill. */
+	option = load(skb, packet->payload + ND_BARE_BYTES, &message.option, ND_FULL_BYTES - ND_BARE_BYTES) &&
+		 message.option == ND_OPTION_SOURCE_MAC && message.option_length == 1;
 	/* Other headers before the message would have to go, and nobody puts them there. */
 	if (packet->payload != ETH_HLEN + sizeof(struct ipv6hdr))
 		return drop(skb, packet, DROP_FORBIDDEN_ICMP6, 0);
