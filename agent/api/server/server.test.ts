@@ -101,6 +101,12 @@ describe('the API server', () => {
     assert.deepEqual(agent.calls, [['endpoints.put', 'cni-attachment-id:c1:eth0', request]]);
   });
 
+  test('takes container ids of any length that the CNI specification allows', async () => {
+    const id = `cni-attachment-id:${'c'.repeat(2000)}:eth0`;
+    await (await client()).endpoint(id);
+    assert.deepEqual(agent.calls, [['endpoints.get', id]]);
+  });
+
   for (const [what, method, url, payload, field, text] of [
     ['an unknown field', 'PUT', '/v1/endpoint/1', { 'container-idd': 'x' }, 'body.container-idd', /additional/],
     ['a wrong type', 'PUT', '/v1/endpoint/1', { mtu: '1500' }, 'body.mtu', /integer/],
