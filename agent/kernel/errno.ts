@@ -16,6 +16,7 @@ export const ERRNO = {
   ENOTDIR: 20,
   EINVAL: 22,
   ENOSPC: 28,
+  ENOSYS: 38,
   ENOLINK: 67,
   EAFNOSUPPORT: 97,
   EOPNOTSUPP: 95,

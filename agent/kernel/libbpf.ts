@@ -44,6 +44,8 @@ export interface Libbpf {
   programName(program: Pointer): string;
   programFd(program: Pointer): number;
   setAutoload(program: Pointer, load: boolean): number;
+  /** 1 when programs of `programType` may call helper `number`, 0 when not. */
+  probeHelper(programType: number, number: number): number;
   /** Runs `fn` and returns what libbpf wanted to print meanwhile, warnings only. */
   captured<T>(fn: () => T): { readonly result: T; readonly messages: string[] };
 }
@@ -100,8 +102,16 @@ function bind(lib: LibraryHandle): Libbpf {
     programName: lib.func('const char *bpf_program__name(void *program)') as Libbpf['programName'],
     programFd: lib.func('int bpf_program__fd(void *program)') as Libbpf['programFd'],
     setAutoload: lib.func('int bpf_program__set_autoload(void *program, bool load)') as Libbpf['setAutoload'],
+    probeHelper: bindProbe(lib),
     captured: capture(lib),
   };
+}
+
+function bindProbe(lib: LibraryHandle): Libbpf['probeHelper'] {
+  const probe = lib.func('int libbpf_probe_bpf_helper(int type, int helper, void *opts)') as KoffiFunc<
+    (type: number, helper: number, opts: null) => number
+  >;
+  return (type, helper) => probe(type, helper, null);
 }
 
 export function isNull(pointer: Pointer): pointer is null {

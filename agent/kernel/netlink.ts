@@ -5,16 +5,10 @@
 import type { KoffiFunc } from 'koffi';
 import { WeirError } from '../model/errors.ts';
 import { ERRNO, KernelError } from './errno.ts';
-import { callAsync, check, closeFile, errno, libc } from './libc.ts';
+import { callAsync, closeFile, errno, libc } from './libc.ts';
 import { memory, readCString } from './memory.ts';
-import { inNetns } from './netns.ts';
+import { createSocket, setSocketOption, SOL_SOCKET } from './socket.ts';
 
-const socket = libc.func('int socket(int domain, int type, int protocol)') as KoffiFunc<
-  (domain: number, type: number, protocol: number) => number
->;
-const setsockopt = libc.func(
-  'int setsockopt(int fd, int level, int name, const void *value, uint32 size)',
-) as KoffiFunc<(fd: number, level: number, name: number, value: Buffer, size: number) => number>;
 const send = libc.func('long send(int fd, const void *data, size_t size, int flags)') as KoffiFunc<
   (fd: number, data: bigint, size: number, flags: number) => number
 >;
@@ -23,9 +17,6 @@ const recv = libc.func('long recv(int fd, void *data, size_t size, int flags)') 
 >;
 
 const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
@@ -103,16 +94,14 @@ export class NetlinkSocket implements Disposable {
 
   /** An rtnetlink socket in the namespace of `netnsFd`, or in the process's own. @throws KernelError SYSCALL_FAILED */
   static open(netnsFd?: number): NetlinkSocket {
-    const create = (): number => check('open a netlink socket', socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE));
-    const fd = netnsFd === undefined ? create() : inNetns(netnsFd, create);
-    const set = (level: number, name: number, value: Buffer): void => {
-      check('set up a netlink socket', setsockopt(fd, level, name, value, value.length));
-    };
+    const fd = createSocket(AF_NETLINK, 'raw', netnsFd);
     try {
-      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) set(SOL_NETLINK, option, int(1));
-      set(SOL_SOCKET, SO_RCVBUFFORCE, int(1 << 20));
+      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
+        setSocketOption(fd, SOL_NETLINK, option, 1);
+      }
+      setSocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20);
       // Nothing should ever wait that long; a hang of the agent would be the worst answer.
-      set(SOL_SOCKET, SO_RCVTIMEO, timeval(5));
+      setSocketOption(fd, SOL_SOCKET, SO_RCVTIMEO, timeval(5));
     } catch (error) {
       closeFile(fd);
       throw error;
@@ -261,12 +250,6 @@ function parseError(body: Buffer, type: number, flags: number, operation: string
 
 function align(size: number): number {
   return (size + 3) & ~3;
-}
-
-function int(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(value);
-  return bytes;
 }
 
 function timeval(seconds: number): Buffer {

@@ -2,8 +2,9 @@
 import { formatAddress, formatAddressAttrs, parseAddress, parseAddressAttrs } from 'netlink/dist/rt/gen_structs.js';
 import { type Address, formatAddress as text } from '../model/address.ts';
 import { type IfIndex, ifIndex } from '../model/endpoint.ts';
+import { addressFamily, addressFrom, familyOf } from './address-family.ts';
 import { type NetlinkRequest, NLM_F } from './netlink.ts';
-import { addressFamily, addressFrom, familyOf, messageBody, RTM } from './rtnl-message.ts';
+import { messageBody, RTM } from './rtnl-message.ts';
 
 /** An address of a link. */
 export interface LinkAddress {

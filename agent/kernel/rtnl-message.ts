@@ -3,7 +3,6 @@
  * where it has them; its socket is not used, for it cannot be opened inside another namespace.
  */
 import { AttrStream, type StreamData } from 'netlink/dist/structs.js';
-import type { Address } from '../model/address.ts';
 
 /** RTM_* message types (linux/rtnetlink.h). */
 export const RTM = {
@@ -23,21 +22,6 @@ export const RTM = {
   DELRULE: 33,
   GETRULE: 34,
 } as const;
-
-/** AF_INET or AF_INET6. */
-export function addressFamily(family: Address['family']): number {
-  return family === 4 ? 2 : 10;
-}
-
-/** 4 or 6; undefined for families that Weir does not route. */
-export function familyOf(af: number | undefined): Address['family'] | undefined {
-  return af === 2 ? 4 : af === 10 ? 6 : undefined;
-}
-
-/** An address from the bytes of an attribute, as a copy. */
-export function addressFrom(family: Address['family'], bytes: Uint8Array): Address {
-  return { family, bytes: Uint8Array.from(bytes) };
-}
 
 /** A message's body: its fixed struct, then attributes. */
 export function messageBody(...parts: readonly StreamData[]): Uint8Array {

@@ -3,8 +3,9 @@ import { formatNeighbor, formatNeighborAttrs, parseNeighbor, parseNeighborAttrs 
 import { type Address, formatAddress } from '../model/address.ts';
 import { type IfIndex, ifIndex } from '../model/endpoint.ts';
 import type { Mac } from '../model/mac.ts';
+import { addressFamily, addressFrom, familyOf } from './address-family.ts';
 import { type NetlinkRequest, NLM_F } from './netlink.ts';
-import { addressFamily, addressFrom, familyOf, messageBody, RTM } from './rtnl-message.ts';
+import { messageBody, RTM } from './rtnl-message.ts';
 
 /** Whose hardware address is whose. */
 export interface Neighbour {

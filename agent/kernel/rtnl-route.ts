@@ -11,8 +11,9 @@ import {
 } from 'netlink/dist/rt/gen_structs.js';
 import { type Address, type Cidr, formatCidr } from '../model/address.ts';
 import { type IfIndex, ifIndex } from '../model/endpoint.ts';
+import { addressFamily, addressFrom, familyOf } from './address-family.ts';
 import { type NetlinkRequest, NLM_F } from './netlink.ts';
-import { addressFamily, addressFrom, familyOf, messageBody, RTM, u32 } from './rtnl-message.ts';
+import { messageBody, RTM, u32 } from './rtnl-message.ts';
 
 /** The table of ordinary routes. */
 export const MAIN_TABLE = 254;

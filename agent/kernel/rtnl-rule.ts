@@ -1,8 +1,9 @@
 /** Routing rules as rtnetlink messages: which table a packet's route comes from (linux/fib_rules.h). */
 import { formatRule, formatRuleAttrs, parseRule, parseRuleAttrs, RuleAction } from 'netlink/dist/rt/gen_structs.js';
 import type { Address } from '../model/address.ts';
+import { addressFamily, familyOf } from './address-family.ts';
 import { type NetlinkRequest, NLM_F } from './netlink.ts';
-import { addressFamily, familyOf, messageBody, RTM } from './rtnl-message.ts';
+import { messageBody, RTM } from './rtnl-message.ts';
 
 /** Packets that match look their route up in `table`. */
 export interface Rule {
