@@ -44,6 +44,8 @@ export const LAYERS: readonly Layer[] = [
   },
   { room: 'agent/proxy', may: ['agent/model', 'agent/policy', 'agent/kernel'] },
   { room: 'agent/api', may: ['agent/model'] },
+  // The composition root: main.ts, and the parts of it that are too long for one file.
+  { room: 'agent/daemon', may: ['agent', 'dns-proxy', 'bpf/gen'] },
   { room: 'agent/main.ts', may: ['agent', 'dns-proxy', 'bpf/gen'] },
   { room: 'cni/commands', may: ['cni/spec', 'agent/api', 'agent/model', 'agent/kernel'] },
   { room: 'cni', may: ['agent/api', 'agent/model'] },

@@ -6,7 +6,7 @@ import { errorText, WeirError } from '../model/errors.ts';
 import type { Label } from '../model/labels.ts';
 import { attachmentKey, Endpoint, hostInterfaceName, type Attachment } from './endpoint.ts';
 import { initialLabels } from './endpoint-labels.ts';
-import { changeIdentity, forgetSubject, unpublish } from './enforce.ts';
+import { changeIdentity, forgetSubject, unpublish, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
 
 /** What a runtime asks for. */
@@ -39,7 +39,7 @@ export async function createEndpoint(
   table: EndpointTable,
   id: EndpointId,
   request: CreateRequest,
-  onPolicyChange: (endpoint: Endpoint) => void,
+  hooks: EnforceHooks,
 ): Promise<Endpoint> {
   const { attachment } = request;
   const addresses = claimAddresses(environment, table, request);
@@ -82,7 +82,7 @@ export async function createEndpoint(
     onFailure('ipcache', () => unpublish(environment, endpoint));
     endpoint.become('waiting-to-regenerate', 'the link stands');
     endpoint.become('regenerating', 'first build');
-    await changeIdentity(environment, endpoint, () => onPolicyChange(endpoint));
+    await changeIdentity(environment, endpoint, hooks);
     if (endpoint.state === 'regenerating')
       endpoint.become('ready', `enforced as identity ${endpoint.identity?.id ?? 0}`);
   } catch (error) {

@@ -71,8 +71,11 @@ export class Endpoint {
   identity: Identity | undefined;
   policy: EndpointPolicy | undefined;
   realized: Realized | undefined;
+  /** Its programs are to be loaded again, whatever else. */
+  rebuild = false;
   /** Failed attempts in a row to bring it up to date. */
   failures = 0;
+  #kernel: Promise<unknown> = Promise.resolve();
 
   constructor(init: {
     readonly id: EndpointId;
@@ -134,6 +137,16 @@ export class Endpoint {
     }
     this.#state = state;
     this.note(message, code);
+  }
+
+  /**
+   * Runs `work` when nobody else writes to the kernel on the endpoint's behalf. It must not wait for another endpoint.
+   */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#kernel.then(work);
+    // Whoever asked has the rejection.
+    this.#kernel = run.catch(() => undefined);
+    return run;
   }
 
   /** Logs something that does not change the state. */

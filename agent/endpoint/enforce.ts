@@ -1,10 +1,18 @@
+import type { Address, Cidr } from '../model/address.ts';
 import { errorText, WeirError } from '../model/errors.ts';
-import type { EndpointProgram } from '../model/datapath.ts';
 import type { Identity } from '../model/identity.ts';
 import type { EndpointPolicy } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { EndpointEnvironment } from './environment.ts';
 import { recordOf } from './record.ts';
+
+/** How the others take part when an endpoint changes. */
+export interface EnforceHooks {
+  /** The policy of the endpoint has changed under it. */
+  policyChanged(endpoint: Endpoint): void;
+  /** Resolves when every other endpoint is enforced under the identities known now. */
+  settlePolicies(except: Endpoint): Promise<void>;
+}
 
 /** An identity and its policy, about to be put in force. */
 interface Subject {
@@ -21,7 +29,7 @@ interface Subject {
 async function enterSubject(
   environment: EndpointEnvironment,
   endpoint: Endpoint,
-  onPolicyChange: () => void,
+  hooks: EnforceHooks,
 ): Promise<Subject> {
   const identity = await environment.identities.acquire(endpoint.labels.identity);
   const { namespace, podName } = endpoint.attachment;
@@ -34,7 +42,7 @@ async function enterSubject(
       onChange: (changes, changed) => {
         if (endpoint.policy !== changed) return;
         endpoint.pending.add(changes);
-        onPolicyChange();
+        hooks.policyChanged(endpoint);
       },
     });
     return { identity, policy };
@@ -56,9 +64,9 @@ function leaveSubject(environment: EndpointEnvironment, { identity, policy }: Su
 export async function changeIdentity(
   environment: EndpointEnvironment,
   endpoint: Endpoint,
-  onPolicyChange: () => void,
+  hooks: EnforceHooks,
 ): Promise<void> {
-  const next = await enterSubject(environment, endpoint, onPolicyChange);
+  const next = await enterSubject(environment, endpoint, hooks);
   const before = { identity: endpoint.identity, policy: endpoint.policy };
   endpoint.identity = next.identity;
   endpoint.policy = next.policy;
@@ -66,6 +74,9 @@ export async function changeIdentity(
   try {
     refuseConflict(endpoint, next.policy);
     await install(environment, endpoint);
+    // Nobody may meet the new identity before everybody's policy knows it.
+    await hooks.settlePolicies(endpoint);
+    await applyPolicy(environment, endpoint);
   } catch (error) {
     endpoint.identity = before.identity;
     endpoint.policy = before.policy;
@@ -76,41 +87,48 @@ export async function changeIdentity(
   publish(environment, endpoint, next.identity);
   before.policy?.dispose();
   if (before.identity !== undefined) environment.identities.release(before.identity.id);
-  await environment.flushIpcache();
+  await environment.flushIpcache(endpoint.addresses.map(fullPrefix));
 }
 
 /** Writes the record and puts programs and the whole policy map in force, as the endpoint is now. */
-export async function install(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
-  const { identity, policy, link } = demand(endpoint);
-  const program: EndpointProgram = {
-    id: endpoint.id,
-    identity: identity.id,
-    link,
-    ...endpoint.addressing,
-    auditMode: endpoint.options.auditMode,
-  };
-  endpoint.pending.take();
-  const { revision, enforced } = policy;
-  // The record first: a crash in between must leave a trail to what is in the kernel.
-  await environment.store.save(recordOf(endpoint, link, identity));
-  await environment.datapath.install(program, policy.mapState);
-  endpoint.realized = { identity, revision, enforced, auditMode: program.auditMode };
+export function install(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
+  return endpoint.exclusively(async () => {
+    const { identity, policy, link } = demand(endpoint);
+    const { revision, enforced } = policy;
+    const { auditMode } = endpoint.options;
+    endpoint.pending.take();
+    // The record first: a crash in between must leave a trail to what is in the kernel.
+    await environment.store.save(recordOf(endpoint, link, identity));
+    await environment.datapath.install(
+      { id: endpoint.id, identity: identity.id, link, ...endpoint.addressing, auditMode },
+      policy.mapState,
+    );
+    endpoint.realized = { identity, revision, enforced, auditMode };
+    endpoint.rebuild = false;
+  });
 }
 
-/** Tells the kernel what its policy map does not know yet. */
-export async function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
-  const { identity, policy } = demand(endpoint);
-  refuseConflict(endpoint, policy);
-  const work = endpoint.pending.take();
-  const { revision, enforced } = policy;
-  try {
-    if (work.kind === 'changes') await environment.datapath.updatePolicy(endpoint.id, work.changes);
-    if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, policy.mapState);
-  } catch (error) {
-    endpoint.pending.invalidate();
-    throw error;
-  }
-  endpoint.realized = { identity, revision, enforced, auditMode: endpoint.options.auditMode };
+/**
+ * Tells the kernel what its policy map does not know yet.
+ *
+ * @throws WeirError of the kernel; the next attempt then writes the whole map.
+ */
+export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
+  return endpoint.exclusively(async () => {
+    if (endpoint.isLeaving) return;
+    const { identity, policy } = demand(endpoint);
+    refuseConflict(endpoint, policy);
+    const { revision, enforced } = policy;
+    const work = endpoint.pending.take();
+    try {
+      if (work.kind === 'changes') await environment.datapath.updatePolicy(endpoint.id, work.changes);
+      if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, policy.mapState);
+    } catch (error) {
+      endpoint.pending.invalidate();
+      throw error;
+    }
+    endpoint.realized = { identity, revision, enforced, auditMode: endpoint.options.auditMode };
+  });
 }
 
 /** Lets the node know who lives at the endpoint's addresses. */
@@ -118,7 +136,7 @@ export function publish(environment: EndpointEnvironment, endpoint: Endpoint, id
   const { namespace, podName } = endpoint.attachment;
   environment.ipcache.upsert(
     ...endpoint.addresses.map((address) => ({
-      prefix: { address, length: address.bytes.length * 8 },
+      prefix: fullPrefix(address),
       identity: identity.id,
       source: 'local' as const,
       owner: ipcacheOwner(endpoint),
@@ -131,7 +149,7 @@ export function publish(environment: EndpointEnvironment, endpoint: Endpoint, id
 export function unpublish(environment: EndpointEnvironment, endpoint: Endpoint): void {
   environment.ipcache.remove(
     ...endpoint.addresses.map((address) => ({
-      prefix: { address, length: address.bytes.length * 8 },
+      prefix: fullPrefix(address),
       source: 'local' as const,
       owner: ipcacheOwner(endpoint),
     })),
@@ -145,6 +163,11 @@ export function forgetSubject(environment: EndpointEnvironment, endpoint: Endpoi
   endpoint.policy = undefined;
   policy?.dispose();
   if (identity !== undefined) environment.identities.release(identity.id);
+}
+
+/** The prefix that covers this address alone. */
+function fullPrefix(address: Address): Cidr {
+  return { address, length: address.bytes.length * 8 };
 }
 
 function ipcacheOwner(endpoint: Endpoint): string {

@@ -1,6 +1,7 @@
 import type { IdentityRegistry } from '../identity/registry.ts';
 import type { Ipcache } from '../ipcache/ipcache.ts';
 import type { Ipam } from '../ipam/ipam.ts';
+import type { Cidr } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import type { EndpointDatapath } from '../model/datapath.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
@@ -14,8 +15,8 @@ export interface EndpointEnvironment {
   readonly identities: IdentityRegistry;
   readonly ipam: Ipam;
   readonly ipcache: Ipcache;
-  /** Resolves when the kernel's ipcache holds what {@link ipcache} holds now. */
-  readonly flushIpcache: () => Promise<void>;
+  /** Resolves when the kernel's ipcache holds what {@link ipcache} says of `prefixes` now; rejects when it cannot. */
+  readonly flushIpcache: (prefixes: readonly Cidr[]) => Promise<void>;
   readonly policies: PolicyEngine;
   readonly store: EndpointStore;
   readonly labels: LabelContext;

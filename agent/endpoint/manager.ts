@@ -5,7 +5,7 @@ import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
 import { createEndpoint, type CreateRequest } from './create.ts';
 import { attachmentKey, type Endpoint, type EndpointLabels, type EndpointOptions } from './endpoint.ts';
 import { refreshedLabels } from './endpoint-labels.ts';
-import { applyPolicy, changeIdentity, install } from './enforce.ts';
+import { applyPolicy, changeIdentity, install, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
 import { NamedPortIndex } from './named-ports.ts';
 import type { PodChange } from './pod-directory.ts';
@@ -22,6 +22,10 @@ export class EndpointManager {
   readonly #environment: EndpointEnvironment;
   readonly #serial = new KeyedSerial();
   readonly #namedPorts: NamedPortIndex;
+  readonly #hooks: EnforceHooks = {
+    policyChanged: (endpoint) => this.#inBackground(this.#schedule(endpoint, 'policy changed')),
+    settlePolicies: (except) => this.settlePolicies(except),
+  };
   /** Regenerations that wait for their turn. */
   readonly #due = new Map<Endpoint, Promise<void>>();
   readonly #retries = new Map<Endpoint, () => void>();
@@ -44,14 +48,7 @@ export class EndpointManager {
     return this.#serial.run(attachmentKey(request.attachment), async () => {
       const stale = this.index.byKey(attachmentKey(request.attachment));
       if (stale !== undefined) await this.#remove(stale);
-      const onPolicyChange = (endpoint: Endpoint): void => this.#policyChanged(endpoint);
-      const endpoint = await createEndpoint(
-        this.#environment,
-        this.index,
-        this.index.nextId(),
-        request,
-        onPolicyChange,
-      );
+      const endpoint = await createEndpoint(this.#environment, this.index, this.index.nextId(), request, this.#hooks);
       this.#namedPorts.update(this.index.list());
       return endpoint;
     });
@@ -67,7 +64,7 @@ export class EndpointManager {
 
   /** Brings the endpoint up to date, programs included, though nothing may have changed. */
   async regenerate(endpoint: Endpoint, reason: string): Promise<void> {
-    endpoint.realized = undefined;
+    endpoint.rebuild = true;
     await this.#schedule(endpoint, reason);
   }
 
@@ -117,6 +114,20 @@ export class EndpointManager {
     this.#namedPorts.update(this.index.list());
   }
 
+  /**
+   * Resolves when the policy map of every endpoint holds what its policy says now. One that cannot be brought there is
+   * tried again by its own regeneration, and does not hold up whoever waits.
+   */
+  async settlePolicies(except?: Endpoint): Promise<void> {
+    // What is not installed yet gets its whole policy when it is.
+    const others = this.index.list().filter((endpoint) => endpoint !== except && endpoint.realized !== undefined);
+    await Promise.allSettled(
+      others.map(async (endpoint) => {
+        if (!endpoint.isLeaving && endpoint.policy !== undefined) await applyPolicy(this.#environment, endpoint);
+      }),
+    );
+  }
+
   /** Resolves when everything asked for so far has ended. */
   idle(): Promise<void> {
     return this.#serial.idle();
@@ -141,10 +152,6 @@ export class EndpointManager {
         await this.#environment.store.save(recordOf(endpoint, link, identity));
       });
     }
-  }
-
-  #policyChanged(endpoint: Endpoint): void {
-    this.#inBackground(this.#schedule(endpoint, 'policy changed'));
   }
 
   /** One regeneration serves everybody who asked for one before it started. */
@@ -189,7 +196,6 @@ export class EndpointManager {
 
   async #bringUpToDate(endpoint: Endpoint, reason: string): Promise<void> {
     const { identity, policy, labels, realized, options } = endpoint;
-    const onPolicyChange = (): void => this.#policyChanged(endpoint);
     if (
       identity === undefined ||
       policy === undefined ||
@@ -198,12 +204,12 @@ export class EndpointManager {
       endpoint.become('waiting-for-identity', reason);
       endpoint.become('waiting-to-regenerate', 'labels are known');
       endpoint.become('regenerating', 'identity and programs');
-      await changeIdentity(this.#environment, endpoint, onPolicyChange);
+      await changeIdentity(this.#environment, endpoint, this.#hooks);
       this.#namedPorts.update(this.index.list());
       return;
     }
     if (endpoint.state !== 'regenerating') endpoint.become('regenerating', reason);
-    if (realized?.auditMode !== options.auditMode) await install(this.#environment, endpoint);
+    if (endpoint.rebuild || realized?.auditMode !== options.auditMode) await install(this.#environment, endpoint);
     else await applyPolicy(this.#environment, endpoint);
   }
 

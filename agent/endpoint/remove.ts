@@ -15,7 +15,7 @@ export async function removeEndpoint(environment: EndpointEnvironment, endpoint:
   unpublish(environment, endpoint);
   const { link } = endpoint;
   const outcomes = await Promise.allSettled([
-    environment.datapath.remove(endpoint.id, endpoint.addresses),
+    endpoint.exclusively(() => environment.datapath.remove(endpoint.id, endpoint.addresses)),
     link === undefined ? undefined : environment.datapath.deleteLink(link.hostIfName),
   ]);
   for (const outcome of outcomes) {

@@ -1,0 +1,94 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { errorText, WeirError } from '../model/errors.ts';
+import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
+import { decodePolicy, formatIssue, POLICY_KINDS, type DecodeOptions } from '../policy/api/index.ts';
+import type { PolicyEngine } from '../policy/contract.ts';
+import type { Rule } from '../policy/rule.ts';
+import type { PrefixIdentities } from './prefix-identities.ts';
+
+export interface PolicyImporterOptions {
+  readonly engine: PolicyEngine;
+  readonly decode: DecodeOptions;
+  readonly prefixes: PrefixIdentities;
+  readonly report: (status: ResourceStatus) => void;
+  /** A fault outside of any one object. */
+  readonly onError: (message: string, error: unknown) => void;
+}
+
+/** Whether this importer takes objects of the kind. */
+export function isPolicyKind(kind: string): boolean {
+  return (POLICY_KINDS as readonly string[]).includes(kind);
+}
+
+/**
+ * Brings policy objects into the engine: decode, apply, identities for the prefixes they name, refresh. Changes that come
+ * in one turn of the event loop take effect together. An object that is rejected leaves its previous version in force.
+ */
+export class PolicyImporter {
+  readonly #options: PolicyImporterOptions;
+  readonly #changed = new Map<string, readonly Rule[] | undefined>();
+  #work: Promise<void> = Promise.resolve();
+  #scheduled = false;
+
+  constructor(options: PolicyImporterOptions) {
+    this.#options = options;
+  }
+
+  /** Takes in an object; `report` hears at once whether it is accepted. */
+  upsert(resource: Resource): void {
+    const { decode, report } = this.#options;
+    const result = decodePolicy(resource.object, decode);
+    if (result.errors !== undefined) {
+      const errors = result.errors.map((issue) =>
+        formatIssue(issue, resource.positionOf?.(issue.field) ?? resourceName(resource)),
+      );
+      report({ resource, accepted: false, errors });
+      return;
+    }
+    this.#change(resource, result.rules);
+    report({ resource, accepted: true, errors: [] });
+  }
+
+  delete(resource: Resource): void {
+    this.#change(resource, undefined);
+  }
+
+  /** Resolves when all that came in so far is enforced, as far as it can be. */
+  async settled(): Promise<void> {
+    do await this.#work;
+    while (this.#scheduled);
+  }
+
+  #change(resource: Resource, rules: readonly Rule[] | undefined): void {
+    this.#changed.set(resourceName(resource), rules);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#work = this.#work.then(() => this.#apply());
+  }
+
+  async #apply(): Promise<void> {
+    await nextTurn();
+    this.#scheduled = false;
+    const { engine, prefixes, onError } = this.#options;
+    const policies = [...this.#changed].map(([key, rules]) => ({ key, rules }));
+    this.#changed.clear();
+    try {
+      engine.apply({ policies });
+      const { cidrs } = engine.demand();
+      // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.
+      await prefixes.add(cidrs);
+      for (const _ of engine.refresh()) await nextTurn();
+      await prefixes.prune(cidrs);
+    } catch (error) {
+      onError('policies cannot be brought into force', error);
+    }
+  }
+}
+
+/** The fault of an object that could not be decoded, as a status. */
+export function rejection(resource: Resource, error: unknown): ResourceStatus {
+  const where =
+    error instanceof WeirError && error.field !== undefined ? resource.positionOf?.(error.field) : undefined;
+  const place = where === undefined ? '' : `${where.file}:${where.line}:${where.column}: `;
+  return { resource, accepted: false, errors: [`${place}${errorText(error)}`] };
+}

@@ -1,0 +1,45 @@
+import type { PodDirectory } from '../endpoint/pod-directory.ts';
+import { decodeNamespace } from '../k8s/namespace.ts';
+import { decodePod } from '../k8s/pod.ts';
+import type { Resource, ResourceEvent, ResourceStatus } from '../model/resource.ts';
+import { isPolicyKind, rejection, type PolicyImporter } from './policy-importer.ts';
+
+/** Hands each resource to the room that wants it. One that cannot be decoded leaves what was in force. */
+export class ResourceFeed {
+  readonly #pods: PodDirectory;
+  readonly #policies: PolicyImporter;
+  readonly #report: (status: ResourceStatus) => void;
+
+  constructor(pods: PodDirectory, policies: PolicyImporter, report: (status: ResourceStatus) => void) {
+    this.#pods = pods;
+    this.#policies = policies;
+    this.#report = report;
+  }
+
+  handle(event: ResourceEvent): void {
+    if (event.type === 'synced') return;
+    const { resource } = event;
+    try {
+      this.#take(resource, event.type === 'delete');
+    } catch (error) {
+      this.#report(rejection(resource, error));
+    }
+  }
+
+  #take(resource: Resource, deleted: boolean): void {
+    const { kind, namespace, name } = resource;
+    if (isPolicyKind(kind)) {
+      if (deleted) this.#policies.delete(resource);
+      else this.#policies.upsert(resource);
+    } else if (kind === 'Pod') {
+      this.#pods.setPod(namespace, name, deleted ? undefined : podView(resource));
+    } else if (kind === 'Namespace') {
+      this.#pods.setNamespace(name, deleted ? undefined : Object.fromEntries(decodeNamespace(resource).labels));
+    }
+  }
+}
+
+function podView(resource: Resource): Parameters<PodDirectory['setPod']>[2] {
+  const { labels, serviceAccountName, namedPorts } = decodePod(resource);
+  return { labels: Object.fromEntries(labels), serviceAccount: serviceAccountName, namedPorts };
+}
