@@ -100,7 +100,10 @@ export class EndpointManager {
     return restoreEndpoints(this.#environment, this.index);
   }
 
-  /** Policies are known from here on: brings every restored endpoint under them, by atomic replacement. */
+  /**
+   * Policies are known from here on: brings every restored endpoint under them, by atomic replacement, then takes away
+   * what the kernel holds for endpoints that nobody knows.
+   */
   async activate(): Promise<void> {
     this.#active = true;
     const restoring = this.index.list().filter((endpoint) => endpoint.state === 'restoring');
@@ -112,6 +115,7 @@ export class EndpointManager {
       }),
     );
     this.#namedPorts.update(this.index.list());
+    await this.#environment.datapath.prune(new Set(this.index.list().map(({ id }) => id)));
   }
 
   /**

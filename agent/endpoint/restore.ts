@@ -17,10 +17,7 @@ export interface RestoreReport {
   readonly problems: readonly WeirError[];
 }
 
-/**
- * Takes up the endpoints of the state directory. What the kernel enforces for them is not touched; what it holds for
- * endpoints that are not taken up is taken away.
- */
+/** Takes up the endpoints of the state directory. What the kernel holds is not touched. */
 export async function restoreEndpoints(environment: EndpointEnvironment, index: EndpointIndex): Promise<RestoreReport> {
   const { records, problems, lost } = await environment.store.load(environment.clock);
   const report = { restored: [] as Endpoint[], stale: [] as EndpointId[], problems: [...problems] };
@@ -48,7 +45,6 @@ export async function restoreEndpoints(environment: EndpointEnvironment, index: 
       await environment.store.remove(record.id);
     }
   }
-  await environment.datapath.prune(new Set(report.restored.map((endpoint) => endpoint.id)));
   return report;
 }
 

@@ -53,6 +53,7 @@ export const ERROR_CATALOGUE = {
   // Addresses
   IPAM_EXHAUSTED: { status: 502, remedy: 'delete unused pods, or give the node a larger pod CIDR' },
   IPAM_IN_USE: { status: 409, remedy: 'choose another address' },
+  ADDRESS_NOT_FOUND: { status: 404, remedy: 'list the addresses with `weir status --all-addresses`' },
   IPAM_OUT_OF_RANGE: { status: 400, remedy: 'choose an address inside the node pod CIDR' },
 
   // State on disk
