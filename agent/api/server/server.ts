@@ -33,8 +33,8 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
     logController: new LogController({ disableRequestLogging: true }),
     // Monitors and long builds take their time; runtimes have deadlines of their own.
     requestTimeout: 0,
-    // Container ids have no limit; fastify's own is 100 characters, and beyond it answers 404.
-    routerOptions: { maxParamLength: 8192 },
+    // Ids are limited by their schema; fastify's own limit is 100 characters, beyond which it answers 404.
+    routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: true,
   });
   server.setErrorHandler((error, request, reply) => sendFault(error, request, reply));
