@@ -169,6 +169,11 @@ export class ApiClient {
     return this.call({ method: 'GET', path: `/v1/map/${encodeURIComponent(name)}` }) as Promise<BPFMap>;
   }
 
+  /** Forgets all connections of a conntrack map, `weir_ct4` or `weir_ct6`. */
+  async flushMap(name: string): Promise<void> {
+    await this.call({ method: 'DELETE', path: `/v1/map/${encodeURIComponent(name)}` });
+  }
+
   /** Allocates an address of each family, or of one. */
   allocateAddresses(owner: string, family?: 'ipv4' | 'ipv6'): Promise<IPAMResponse> {
     const query = new URLSearchParams({ owner, ...(family === undefined ? {} : { family }) });

@@ -160,6 +160,14 @@ describe('what is bad leaves in force what was there', limit, () => {
     assert.deepEqual(w.issues, []);
   });
 
+  test('a file with one bad document is not taken in at all', async (t) => {
+    const w = await Watched.create(t, { 'a.yaml': pod('a') });
+    await w.write('a.yaml', `${pod('a', 'db')}---\n${pod('b')}---\nkind: Pod\n`);
+    await w.until(() => w.issues.length > 0);
+    await w.write('z.yaml', pod('z'));
+    await w.expect(2, 'upsert Pod default/z web');
+  });
+
   test('an emptied file', async (t) => {
     const w = await Watched.create(t, { 'a.yaml': pod('a') });
     await w.write('a.yaml', '');

@@ -71,7 +71,7 @@ function conntrackCommand(runner: Runner): Command {
     .addCommand(runner.action(list, listConnections))
     .addCommand(
       runner.action(flush, async (context) => {
-        for (const map of CONNTRACK_MAPS) await context.client.call({ method: 'DELETE', path: `/v1/map/${map}` });
+        for (const map of CONNTRACK_MAPS) await context.client.flushMap(map);
         await context.write('Flushed all connection tracking entries\n');
       }),
     );

@@ -81,6 +81,12 @@ export interface DaemonApi {
   debugInfo(): Promise<DebugInfo>;
   maps(): BPFMapList;
   map(name: string): Promise<BPFMap>;
+  /**
+   * Forgets the entries of a map; only conntrack maps take that.
+   *
+   * @throws WeirError MAP_NOT_FOUND; REQUEST_INVALID for a map that holds what policy or delivery need
+   */
+  flushMap(name: string): Promise<void>;
   /** Events until `signal` aborts. */
   monitor(signal: AbortSignal): AsyncIterable<MonitorEvent>;
 }

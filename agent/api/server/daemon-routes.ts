@@ -28,6 +28,14 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
     { schema: { tags, summary: 'What a BPF map holds', params: schemas.mapParams } },
     ({ params }) => daemon.map(params.name),
   );
+  server.delete<{ Params: { readonly name: string } }>(
+    '/v1/map/:name',
+    { schema: { tags, summary: 'Forget what a conntrack map holds', params: schemas.mapParams } },
+    async ({ params }, reply) => {
+      await daemon.flushMap(params.name);
+      return reply.code(200).send();
+    },
+  );
   server.get(
     '/v1/monitor',
     { schema: { tags, summary: 'Drops, traces and policy verdicts as they happen, a JSON object a line' } },

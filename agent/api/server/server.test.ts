@@ -169,6 +169,7 @@ describe('the API server', () => {
     await api.endpoints(['k8s:app=web']);
     await api.health();
     await api.deleteContainer('c1');
+    await api.flushMap('weir_ct4');
     await assert.rejects(api.endpoint('cni-attachment-id:gone:eth0'), { code: 'ENDPOINT_NOT_FOUND' });
     assert.deepEqual(
       agent.calls.map(([name, first]) => [name, first]),
@@ -176,6 +177,7 @@ describe('the API server', () => {
         ['endpoints.list', ['k8s:app=web']],
         ['daemon.health', false],
         ['endpoints.deleteMany', { 'container-id': 'c1' }],
+        ['daemon.flushMap', 'weir_ct4'],
         ['endpoints.get', 'cni-attachment-id:gone:eth0'],
       ],
     );
