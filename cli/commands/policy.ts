@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { withOutput, type Runner } from '../context.ts';
+import { offlinePolicyCommands } from '../policy/commands.ts';
 import { selectorRows } from '../tables/selectors.ts';
 
 /** `weir policy …`: what is in force on this node. The offline commands are mounted beside these. */
@@ -8,7 +9,7 @@ export function policyCommand(runner: Runner): Command {
   const selectors = withOutput(new Command('selectors'))
     .description('show which identities the selectors of the rules select')
     .option('-v, --verbose', 'show all labels of the policies');
-  return new Command('policy')
+  const policy = new Command('policy')
     .description('look at policies in force, and try policies out')
     .addCommand(
       runner.action(get, async (context) => {
@@ -22,4 +23,6 @@ export function policyCommand(runner: Runner): Command {
         await context.printTable(cache, () => selectorRows(cache, verbose === true));
       }),
     );
+  for (const offline of offlinePolicyCommands(runner)) policy.addCommand(offline);
+  return policy;
 }

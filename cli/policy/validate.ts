@@ -1,7 +1,13 @@
 /** What is wrong with the policies in files of manifests, all of it at once. Pure. */
 import { parseManifest } from '../../agent/k8s/parse-manifest.ts';
 import { resourceName, type Resource } from '../../agent/model/resource.ts';
-import { decodePolicy, isPolicyKind, nearestPolicyKind, type DecodeOptions } from '../../agent/policy/api/index.ts';
+import {
+  decodePolicy,
+  DEFAULT_DECODE_OPTIONS,
+  isPolicyKind,
+  nearestPolicyKind,
+  type DecodeOptions,
+} from '../../agent/policy/api/index.ts';
 
 /** A file as it was read. */
 export interface ManifestText {
@@ -38,7 +44,10 @@ export function isClean(report: ValidationReport): boolean {
 }
 
 /** Validates every policy of the files; other kinds are left alone. */
-export function validateManifests(files: readonly ManifestText[], options: DecodeOptions): ValidationReport {
+export function validateManifests(
+  files: readonly ManifestText[],
+  options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+): ValidationReport {
   const findings: Finding[] = [];
   const count = { valid: 0, invalid: 0 };
   const seen = new Map<string, Finding>();

@@ -12,9 +12,9 @@ export interface PolicyIssue {
   readonly nearest?: string;
 }
 
-/** One line for a person: position or object, field, value, what is wrong, what to do. */
+/** One line for a person: position or object (empty for none), field, value, what is wrong, what to do. */
 export function formatIssue(issue: PolicyIssue, where: string | SourcePosition): string {
   const prefix = typeof where === 'string' ? where : `${where.file}:${where.line}:${where.column}`;
-  const field = issue.field === '' ? '' : ` ${issue.field}${issue.value === undefined ? '' : ` = ${issue.value}`}:`;
-  return `${prefix}:${field} ${issue.message} (${issue.remedy})`;
+  const field = issue.value === undefined ? issue.field : `${issue.field} = ${issue.value}`;
+  return `${[prefix, field, issue.message].filter((part) => part !== '').join(': ')} (${issue.remedy})`;
 }

@@ -1,0 +1,52 @@
+/** The offline commands of `weir policy`. The engine and the YAML parser are loaded by those who need them. */
+import { Command } from 'commander';
+import { withOutput, type Context, type Runner } from '../context.ts';
+import { EXIT } from '../fault.ts';
+import { readScenarios } from './scenarios.ts';
+import { readManifests } from './sources.ts';
+
+export function offlinePolicyCommands(runner: Runner): readonly Command[] {
+  return [validateCommand(runner), evaluateCommand(runner)];
+}
+
+function validateCommand(runner: Runner): Command {
+  const command = withOutput(new Command('validate'))
+    .description('check the policies in manifests; every fault is named with file, line and column')
+    .argument('<file...>', 'YAML or JSON files, directories, or - for standard input');
+  return runner.action(command, async (context, words) => {
+    const { describeReport, isClean, validateManifests } = await import('./validate.ts');
+    const report = validateManifests(await readManifests(words, process.stdin));
+    await context.print(report, () => describeReport(report));
+    // Nothing found is a mistake of the caller: a job that checks nothing must not pass.
+    const total = report.policies.valid + report.policies.invalid;
+    if (!isClean(report) || total === 0) context.exitCode = EXIT.failed;
+  });
+}
+
+function evaluateCommand(runner: Runner): Command {
+  const command = new Command('evaluate')
+    .description('decide every flow of scenarios, one JSON line each, with the engine of the agent')
+    .argument('<file...>', 'files with a scenario on each line')
+    .option('--check', 'compare with the answers in the file, and print what differs');
+  return runner.action<{ check?: true }>(command, async (context, words, options) => {
+    if (options.check === true) return checkScenarios(context, words);
+    const { evaluate } = await import('../../agent/policy/evaluate.ts');
+    for await (const { scenario } of readScenarios(words))
+      await context.write(`${JSON.stringify(evaluate(scenario))}\n`);
+  });
+}
+
+async function checkScenarios(context: Context, files: readonly string[]): Promise<void> {
+  const { check, mismatchText } = await import('../../agent/policy/check.ts');
+  const count = { scenarios: 0, wrong: 0, mismatches: 0 };
+  for await (const line of readScenarios(files)) {
+    count.scenarios++;
+    const mismatches = check(line);
+    if (mismatches.length === 0) continue;
+    count.wrong++;
+    count.mismatches += mismatches.length;
+    await context.write(mismatches.map((mismatch) => `${mismatchText(mismatch)}\n`).join(''));
+  }
+  await context.write(`${count.scenarios} scenarios, ${count.wrong} with mismatches, ${count.mismatches} mismatches\n`);
+  if (count.mismatches > 0 || count.scenarios === 0) context.exitCode = EXIT.failed;
+}
