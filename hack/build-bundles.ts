@@ -1,5 +1,5 @@
 /** Bundles the programs that run on Node into `dist/`, each with a launcher that uses the Node beside it. */
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { upToDate } from './up-to-date.ts';
@@ -9,9 +9,11 @@ const PROGRAMS = [
   { name: 'weir', entry: 'cli/main.ts' },
 ] as const;
 
-/** A launcher finds its Node and its bundle beside itself, also through a symlink. */
+/** A launcher finds its Node and its bundle beside itself, also through a symlink. It starts no process that it can spare. */
 const launcher = (name: string): string => `#!/bin/sh
-here=$(dirname "$(readlink -f "$0")")
+self=$0
+[ -L "$self" ] && self=$(readlink -f "$self")
+here=\${self%/*}
 exec "$here/lib/node" "$here/lib/${name}.mjs" "$@"
 `;
 
@@ -38,11 +40,16 @@ export async function buildBundles(root: string): Promise<boolean> {
     chmodSync(path.join(lib, 'node'), 0o755);
   }
   for (const { name, entry } of programs) {
+    rmSync(path.join(lib, `${name}-chunks`), { recursive: true, force: true });
     await build({
       absWorkingDir: root,
-      entryPoints: [entry],
-      outfile: path.join(lib, `${name}.mjs`),
+      entryPoints: [{ in: entry, out: name }],
+      outdir: lib,
+      outExtension: { '.js': '.mjs' },
       bundle: true,
+      // What is imported on demand stays in files of its own: most runs of the CLI never read them.
+      splitting: true,
+      chunkNames: `${name}-chunks/[name]-[hash]`,
       platform: 'node',
       format: 'esm',
       target: 'node24',
