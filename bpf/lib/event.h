@@ -34,7 +34,8 @@ struct report {
 	__u32  cookie;
 };
 
-OUT_OF_LINE int send_event(struct __sk_buff *skb, const struct packet *packet, const struct report *report)
+OUT_OF_LINE int send_event(struct __sk_buff *skb, const struct packet *packet NONNULL,
+			const struct report *report NONNULL)
 {
 	struct event *event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
 

@@ -126,7 +126,8 @@ ALWAYS_INLINE int refusal(__u8 judged)
 }
 
 /* Judges a connection again whose verdict was reached under another revision. */
-OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet, struct ct_entry *entry, __u64 revision)
+OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet NONNULL, struct ct_entry *entry NONNULL,
+			__u64 revision)
 {
 	bool related = packet->shape & PACKET_ICMP_ERROR;
 	struct policy_question question = {
@@ -157,7 +158,7 @@ OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet, struct
 }
 
 /* Judges the first packet of a connection, and starts to track it when it may pass. */
-OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet, __u64 revision, bool track)
+OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, __u64 revision, bool track)
 {
 	struct policy_question question = {
 		.port = packet->policy_port,

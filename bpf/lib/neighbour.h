@@ -73,7 +73,7 @@ ALWAYS_INLINE long write_link_addresses(struct __sk_buff *skb, const volatile st
 	return bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
 }
 
-OUT_OF_LINE int arp_from_container(struct __sk_buff *skb, struct packet *packet)
+OUT_OF_LINE int arp_from_container(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	struct arp arp;
 	ipv4 asker;
@@ -164,7 +164,7 @@ ALWAYS_INLINE bool is_link_control(const struct packet *packet)
 	return (packet->icmp_type >= MLD_FIRST && packet->icmp_type <= ND_LAST) || packet->icmp_type == MLD2_REPORT;
 }
 
-OUT_OF_LINE int link_control_from_container(struct __sk_buff *skb, struct packet *packet)
+OUT_OF_LINE int link_control_from_container(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	const union addr *source = &packet->flow.source;
 	struct neighbour_message message = {};

@@ -60,7 +60,7 @@ ALWAYS_INLINE bool is_icmp_error(__u8 family, __u8 type)
 }
 
 /* The flow that an ICMP error quotes. Quotes of fragments or of extension headers are not followed: no flow, no relation. */
-OUT_OF_LINE int parse_quoted(struct __sk_buff *skb, struct packet *packet, __u32 offset)
+OUT_OF_LINE int parse_quoted(struct __sk_buff *skb, struct packet *packet NONNULL, __u32 offset)
 {
 	struct flow *inner = &packet->inner;
 	__u8 type = 0;
@@ -151,7 +151,7 @@ ALWAYS_INLINE int parse_transport(struct __sk_buff *skb, struct packet *packet)
 }
 
 /* A first fragment leaves its ports for the others; a later one picks them up, or stays unplaced (S10). */
-OUT_OF_LINE int place_fragment(struct packet *packet, const struct fragment *fragment)
+OUT_OF_LINE int place_fragment(struct packet *packet NONNULL, const struct fragment *fragment NONNULL)
 {
 	bool icmp = is_icmp(packet->family, packet->flow.protocol);
 	struct fragment_key key = {
@@ -227,7 +227,8 @@ ALWAYS_INLINE int parse_ipv4(struct __sk_buff *skb, struct packet *packet, bool 
 }
 
 /* Walks the extension headers to the transport protocol and notes a fragment on the way. */
-OUT_OF_LINE int skip_extension_headers(struct __sk_buff *skb, struct packet *packet, struct fragment *fragment)
+OUT_OF_LINE int skip_extension_headers(struct __sk_buff *skb, struct packet *packet NONNULL,
+			struct fragment *fragment NONNULL)
 {
 	__u8 next = packet->flow.protocol;
 	__u32 offset = packet->payload;

@@ -116,7 +116,8 @@ ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct 
 }
 
 /* Counts what an entry decided, under the entry's own key. */
-OUT_OF_LINE int account(const struct policy_question *question, const struct policy_answer *answer, __u32 bytes)
+OUT_OF_LINE int account(const struct policy_question *question NONNULL, const struct policy_answer *answer NONNULL,
+			__u32 bytes)
 {
 	__u8 port_bits = answer->prefix > POLICY_PROTOCOL_BITS ? answer->prefix - POLICY_PROTOCOL_BITS : 0;
 	struct policystats_key key = {
