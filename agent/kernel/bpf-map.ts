@@ -210,16 +210,21 @@ export class BpfMap implements MapHandle, Disposable {
   /** As {@link entries}, a chunk at a time: keys and values end to end, owned by the reader. */
   async *chunks(): AsyncGenerator<{ count: number; keys: Buffer; values: Buffer }, void, undefined> {
     let batch = new MapBatch(this);
-    for (let first = true; ; first = false) {
-      let got = batch.lookup(first);
+    for (let started = false; ;) {
+      let got = batch.lookup(!started);
       // One bucket of the hash table holds more than the buffers do.
-      while (got.errno === ERRNO.ENOSPC) got = (batch = batch.larger()).lookup(first);
-      if (first && BATCH_UNSUPPORTED.has(got.errno)) {
+      while (got.errno === ERRNO.ENOSPC) got = (batch = batch.larger()).lookup(!started);
+      if (!started && BATCH_UNSUPPORTED.has(got.errno)) {
         yield* this.#chunksSingly();
         return;
       }
-      if (got.errno !== 0 && got.errno !== ERRNO.ENOENT) throw mapError(this.name, 'scan', got.errno, this.maxEntries);
-      if (got.count > 0) yield batch.taken(got.count);
+      // EINTR, of kernels before 6.14: an entry vanished while being read. What was read is good, the scan goes on.
+      const good = got.errno === 0 || got.errno === ERRNO.ENOENT || got.errno === ERRNO.EINTR;
+      if (!good) throw mapError(this.name, 'scan', got.errno, this.maxEntries);
+      if (got.count > 0) {
+        started = true;
+        yield batch.taken(got.count);
+      }
       if (got.errno === ERRNO.ENOENT) return;
       await setImmediate();
     }

@@ -63,6 +63,9 @@ test('two loads share a pinned map; a third joins it by descriptor', () => {
   using third = BpfObject.load({ name: 'third', elf: COUNTER, reuse: { counts: map } });
   for (const object of [first, second, third]) programTestRun(object.program('count').fd, { data: FRAME });
   assert.equal(map.lookup(key(1))?.readBigUInt64LE(), 3n);
+  using same = third.map('counts');
+  third.close();
+  assert.equal(same.lookup(key(1))?.readBigUInt64LE(), 3n);
 });
 
 test('a pinned map of another size is refused with libbpf words, and stays', () => {

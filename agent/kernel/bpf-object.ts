@@ -2,7 +2,8 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { WeirError } from '../model/errors.ts';
-import { errno } from './libc.ts';
+import { duplicate, errno } from './libc.ts';
+import { BpfMap } from './bpf-map.ts';
 import { errnoName, KernelError } from './errno.ts';
 import { isNull, libbpf, type Libbpf, type Pointer } from './libbpf.ts';
 import { memory, readCString } from './memory.ts';
@@ -139,6 +140,11 @@ export class BpfObject implements Disposable {
   /** Descriptor of a map, which the object owns. */
   mapFd(name: string): number {
     return this.#lib.mapFd(this.#map(name));
+  }
+
+  /** A map of the object behind a descriptor of its own, which outlives the object. */
+  map(name: string): BpfMap {
+    return new BpfMap(duplicate(this.mapFd(name)), name);
   }
 
   /** @throws WeirError INTERNAL when the object has no such program, or it was not selected */

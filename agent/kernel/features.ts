@@ -27,8 +27,6 @@ export interface KernelProbe {
 export interface Feature {
   readonly name: string;
   readonly available: boolean;
-  /** False for what Weir can do without. */
-  readonly required: boolean;
   /** What it is for, and since when kernels have it. */
   readonly purpose: string;
   /** Why the probe had no answer; the feature counts as missing then. */
@@ -38,7 +36,6 @@ export interface Feature {
 interface Wanted {
   readonly name: string;
   readonly purpose: string;
-  readonly required?: boolean;
   readonly ask: (kernel: KernelProbe) => boolean;
 }
 
@@ -60,18 +57,18 @@ const WANTED: readonly Wanted[] = [
 
 /** Probes everything, in about a millisecond each. @param kernel the running one when absent */
 export function probeFeatures(kernel: KernelProbe = runningKernel): Feature[] {
-  return WANTED.map(({ name, purpose, required = true, ask }) => {
+  return WANTED.map(({ name, purpose, ask }) => {
     try {
-      return { name, purpose, required, available: ask(kernel) };
+      return { name, purpose, available: ask(kernel) };
     } catch (error) {
-      return { name, purpose, required, available: false, error: errorText(error) };
+      return { name, purpose, available: false, error: errorText(error) };
     }
   });
 }
 
-/** @throws WeirError KERNEL_UNSUPPORTED that names every required feature which is missing */
+/** @throws WeirError KERNEL_UNSUPPORTED that names every feature which is missing */
 export function requireFeatures(features: readonly Feature[]): void {
-  const missing = features.filter(({ required, available }) => required && !available);
+  const missing = features.filter(({ available }) => !available);
   if (missing.length === 0) return;
   const list = missing.map(
     ({ name, purpose, error }) => `${name}, for ${purpose}${error === undefined ? '' : `: ${error}`}`,

@@ -24,12 +24,22 @@ export function check(operation: string, result: number): number {
   return result;
 }
 
+const fcntl = libc.func('int fcntl(int fd, int command, int argument)') as KoffiFunc<
+  (fd: number, command: number, argument: number) => number
+>;
+const F_DUPFD_CLOEXEC = 1030;
+
 export const O_RDONLY = 0;
 export const O_CLOEXEC = 0o2000000;
 
 /** open(2), close-on-exec. @throws KernelError SYSCALL_FAILED */
 export function openFile(path: string, flags: number = O_RDONLY): number {
   return check(`open ${path}`, openFunction(path, flags | O_CLOEXEC, 0));
+}
+
+/** Another descriptor of the same open file, close-on-exec. @throws KernelError SYSCALL_FAILED */
+export function duplicate(fd: number): number {
+  return check('duplicate a descriptor', fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 /** Closes a descriptor. On Linux it is gone even when close(2) reports an error, so there is nothing to tell. */
