@@ -7,7 +7,7 @@
  *   from_host     TCX egress of weir_host: what the host's stack routes into the pod range without an endpoint's own route
  */
 #include "lib/config_host.h"
-#include "lib/deliver.h"
+#include "lib/endpoint.h"
 #include "lib/event.h"
 #include "lib/identity.h"
 #include "lib/maps.h"
@@ -31,11 +31,6 @@ ALWAYS_INLINE bool is_ip(const struct packet *packet)
 	return packet->ether_type == bpf_htons(ETH_P_IP) || packet->ether_type == bpf_htons(ETH_P_IPV6);
 }
 
-ALWAYS_INLINE bool is_pod(const struct endpoint_info *endpoint)
-{
-	return endpoint && !(endpoint->flags & ENDPOINT_HOST);
-}
-
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
@@ -53,7 +48,7 @@ int from_netdev(struct __sk_buff *skb)
 		return drop(skb, &packet, DROP_INVALID_SOURCE_IP, 0);
 	packet.peer_identity = identity_of_source(packet.family, &packet.flow.source);
 	forwarded(skb, &packet, TRACE_FROM_NETWORK, false);
-	return call_ingress_policy(skb, &packet, local, packet.peer_identity);
+	return call_ingress_policy(skb, &packet, local->id, packet.peer_identity);
 }
 
 SEC("tc")

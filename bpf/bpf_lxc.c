@@ -7,7 +7,7 @@
  *   policy_ingress   tail call: what another program has for the pod
  */
 #include "lib/config_endpoint.h"
-#include "lib/deliver.h"
+#include "lib/endpoint.h"
 #include "lib/event.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
@@ -46,7 +46,6 @@ SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
 	struct packet packet = packet_of_endpoint(skb, DIRECTION_EGRESS, HOOK_FROM_CONTAINER, ORIGIN_CARRIED);
-	const struct endpoint_info *local;
 	bool remarkable = false;
 	__u32 cookie = 0;
 	int reason;
@@ -69,10 +68,9 @@ int from_container(struct __sk_buff *skb)
 	if (reason)
 		return drop(skb, &packet, reason, cookie);
 
-	local = local_endpoint(packet.family, &packet.flow.destination);
-	if (local && !(local->flags & ENDPOINT_HOST)) {
+	if (packet.peer_endpoint) {
 		forwarded(skb, &packet, TRACE_TO_ENDPOINT, remarkable);
-		return call_ingress_policy(skb, &packet, local, endpoint_identity);
+		return call_ingress_policy(skb, &packet, packet.peer_endpoint, endpoint_identity);
 	}
 	forwarded(skb, &packet, TRACE_TO_STACK, remarkable);
 	return TC_ACT_OK;

@@ -277,7 +277,7 @@ export const ct4Key: Codec<Ct4Key> = {
 /** Offsets of the fields of `struct ct4_key`, in bytes. */
 export const ct4KeyOffset = { local: 0, remote: 4, localPort: 8, remotePort: 10, protocol: 12, scope: 13 } as const;
 
-/** `struct ct_entry`, 64 bytes. */
+/** `struct ct_entry`, 72 bytes. */
 export interface CtEntry {
   /** 64 bits, host order, at 0 */
   readonly expires: bigint;
@@ -301,10 +301,14 @@ export interface CtEntry {
   readonly direction: number;
   /** 8 bits, at 63 */
   readonly flags: number;
+  /** 32 bits, host order, at 64 */
+  readonly touched: number;
+  /** 16 bits, host order, at 68 */
+  readonly peerEndpoint: number;
 }
 
 export const ctEntry: Codec<CtEntry> = {
-  size: 64,
+  size: 72,
   read: (view, at = 0) => ({
     expires: view.getBigUint64(at, true),
     judged: view.getBigUint64(at + 8, true),
@@ -317,8 +321,11 @@ export const ctEntry: Codec<CtEntry> = {
     revNat: view.getUint16(at + 60, true),
     direction: view.getUint8(at + 62),
     flags: view.getUint8(at + 63),
+    touched: view.getUint32(at + 64, true),
+    peerEndpoint: view.getUint16(at + 68, true),
   }),
   write: (view, value, at = 0) => {
+    clear(view, at, 72);
     view.setBigUint64(at, value.expires, true);
     view.setBigUint64(at + 8, value.judged, true);
     view.setBigUint64(at + 16 + 0, value.packets[0], true);
@@ -332,11 +339,13 @@ export const ctEntry: Codec<CtEntry> = {
     view.setUint16(at + 60, value.revNat, true);
     view.setUint8(at + 62, value.direction);
     view.setUint8(at + 63, value.flags);
+    view.setUint32(at + 64, value.touched, true);
+    view.setUint16(at + 68, value.peerEndpoint, true);
   },
 };
 
 /** Offsets of the fields of `struct ct_entry`, in bytes. */
-export const ctEntryOffset = { expires: 0, judged: 8, packets: 16, bytes: 32, peerIdentity: 48, cookie: 52, policyPort: 56, proxyPort: 58, revNat: 60, direction: 62, flags: 63 } as const;
+export const ctEntryOffset = { expires: 0, judged: 8, packets: 16, bytes: 32, peerIdentity: 48, cookie: 52, policyPort: 56, proxyPort: 58, revNat: 60, direction: 62, flags: 63, touched: 64, peerEndpoint: 68 } as const;
 
 /** `struct ct6_key`, 40 bytes. */
 export interface Ct6Key {

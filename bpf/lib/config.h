@@ -31,6 +31,7 @@ CONFIG(bool, trace_every_packet, false,
        "Trace every packet; otherwise only a connection's first packet each way and its end");
 CONFIG(bool, policy_accounting, false, "Count what each policy entry decides in weir_policystats");
 
+/* None may be below one second: see ct_is_fresh. */
 CONFIG(__u32, tcp_established_seconds, 8000, "Lifetime of an idle established TCP connection");
 CONFIG(__u32, tcp_syn_seconds, 60, "Lifetime of a TCP connection that nobody answered");
 CONFIG(__u32, tcp_closing_seconds, 10, "Lifetime of a TCP connection after FIN in both directions, or after RST");

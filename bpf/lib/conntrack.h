@@ -14,6 +14,28 @@ ALWAYS_INLINE __u64 clock(void)
 	return bpf_ktime_get_coarse_ns();
 }
 
+/*
+ * Most packets need no clock at all. Calling it costs as much as a small map lookup, while jiffies are one load; but only
+ * the kernel knows how long one is. 32 of them are between 32 ms (HZ 1000) and 320 ms (HZ 100): a connection whose expiry was
+ * written that recently is alive, as no lifetime is below a second, and need not have it written again.
+ */
+#define CT_FRESH_JIFFIES 32
+
+ALWAYS_INLINE __u32 jiffies(void)
+{
+	return bpf_jiffies64();
+}
+
+ALWAYS_INLINE bool ct_is_fresh(const struct ct_entry *entry)
+{
+	return jiffies() - entry->touched < CT_FRESH_JIFFIES;
+}
+
+ALWAYS_INLINE bool ct_is_alive(const struct ct_entry *entry)
+{
+	return ct_is_fresh(entry) || entry->expires > clock();
+}
+
 /* Both families' keys from one side's view: `flow` travels in `direction`, so its source is local when that is egress. */
 #define FILL_CT_KEY(key, flow, direction, member)                                         \
 	do {                                                                              \
@@ -57,20 +79,20 @@ ALWAYS_INLINE long ct_insert(__u8 family, const struct flow *flow, __u8 directio
 }
 
 /* The connection that a packet belongs to, or NULL. What has outlived its time is not there, even before it is collected. */
-ALWAYS_INLINE struct ct_entry *ct_find(const struct packet *packet, __u64 now)
+ALWAYS_INLINE struct ct_entry *ct_find(const struct packet *packet)
 {
 	struct ct_entry *entry = ct_lookup(packet->family, &packet->flow, packet->direction);
 
-	return entry && entry->expires > now ? entry : NULL;
+	return entry && ct_is_alive(entry) ? entry : NULL;
 }
 
 /* The connection that an ICMP error complains about: the quoted packet went the other way. */
-ALWAYS_INLINE struct ct_entry *ct_find_related(const struct packet *packet, __u64 now)
+ALWAYS_INLINE struct ct_entry *ct_find_related(const struct packet *packet)
 {
 	__u8 opposite = packet->direction == DIRECTION_EGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS;
 	struct ct_entry *entry = ct_lookup(packet->family, &packet->inner, opposite);
 
-	return entry && entry->expires > now ? entry : NULL;
+	return entry && ct_is_alive(entry) ? entry : NULL;
 }
 
 ALWAYS_INLINE bool ct_is_closing(__u8 flags)
@@ -94,6 +116,12 @@ ALWAYS_INLINE __u64 ct_lifetime(__u8 protocol, __u8 flags)
 	return tcp_syn_seconds * NANOSECONDS;
 }
 
+ALWAYS_INLINE void ct_prolong(struct ct_entry *entry, __u8 protocol, __u8 flags)
+{
+	entry->expires = clock() + ct_lifetime(protocol, flags);
+	entry->touched = jiffies();
+}
+
 ALWAYS_INLINE __u8 tcp_marks(const struct packet *packet, __u8 way)
 {
 	__u8 marks = 0;
@@ -108,7 +136,7 @@ ALWAYS_INLINE __u8 tcp_marks(const struct packet *packet, __u8 way)
 }
 
 /* Counts a packet that is let through and moves the connection's state. True when the state changed. */
-ALWAYS_INLINE bool ct_advance(struct ct_entry *entry, const struct packet *packet, __u8 way, __u64 now, __u32 bytes)
+ALWAYS_INLINE bool ct_advance(struct ct_entry *entry, const struct packet *packet, __u8 way, __u32 bytes)
 {
 	__u8 flags = entry->flags | tcp_marks(packet, way);
 	bool changed;
@@ -118,7 +146,8 @@ ALWAYS_INLINE bool ct_advance(struct ct_entry *entry, const struct packet *packe
 	changed = flags != entry->flags;
 	if (changed)
 		entry->flags = flags;
-	entry->expires = now + ct_lifetime(packet->flow.protocol, flags);
+	if (changed || !ct_is_fresh(entry))
+		ct_prolong(entry, packet->flow.protocol, flags);
 	if (way == CT_REPLY) {
 		__sync_fetch_and_add(&entry->packets[CT_REPLY], 1);
 		__sync_fetch_and_add(&entry->bytes[CT_REPLY], bytes);

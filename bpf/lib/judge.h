@@ -11,6 +11,7 @@
 
 #include "config_endpoint.h"
 #include "conntrack.h"
+#include "endpoint.h"
 #include "event.h"
 #include "identity.h"
 #include "maps.h"
@@ -150,6 +151,7 @@ OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet NONNULL
 	question.identity = packet->peer_identity;
 	judged = ask_policy(skb, packet, &question, &answer);
 	entry->peer_identity = packet->peer_identity;
+	entry->peer_endpoint = endpoint_at(packet->family, related ? quoted_peer_address(packet) : peer_address(packet));
 	entry->cookie = answer.cookie;
 	*(volatile __u64 *)&entry->judged = revision << CT_REVISION_SHIFT | judged;
 	if (judged != before)
@@ -177,6 +179,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	report_verdict(skb, packet, &answer, verdict_of(judged));
 	if (!passes(judged))
 		return judged;
+	packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
 	if (!track)
 		return DROP_NONE;
 
@@ -184,6 +187,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	entry.packets[CT_FORWARD] = 1;
 	entry.bytes[CT_FORWARD] = skb->len;
 	entry.peer_identity = packet->peer_identity;
+	entry.peer_endpoint = packet->peer_endpoint;
 	entry.cookie = answer.cookie;
 	entry.policy_port = packet->policy_port;
 	entry.proxy_port = answer.proxy_port;
@@ -193,7 +197,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 		entry.flags |= CT_SOURCE_IS_LOCAL;
 	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
 		entry.flags |= CT_SEEN_NON_SYN;
-	entry.expires = clock() + ct_lifetime(packet->flow.protocol, entry.flags);
+	ct_prolong(&entry, packet->flow.protocol, entry.flags);
 	if (ct_insert(packet->family, &packet->flow, packet->direction, &entry))
 		return DROP_CT_INSERT_FAILED;
 	return DROP_NONE;
@@ -236,7 +240,6 @@ ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet,
 ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *remarkable, __u32 *cookie)
 {
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
-	__u64 now = clock();
 	struct ct_entry *entry;
 	__u8 judged, way;
 
@@ -247,15 +250,15 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *rema
 
 	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)) {
 		packet->ct_status = CT_STATUS_NONE;
-		entry = packet->shape & PACKET_ICMP_ERROR ? ct_find_related(packet, now) : NULL;
+		entry = packet->shape & PACKET_ICMP_ERROR ? ct_find_related(packet) : NULL;
 		if (!entry)
 			return judge_new(skb, packet, 0, false);
-		/* A router on the way sends it, for the peer's sake: it goes where the connection that it is about goes. */
 		packet->ct_status = CT_STATUS_RELATED;
+		packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
 		return refusal(current_verdict(skb, packet, entry, &revision));
 	}
 
-	entry = ct_find(packet, now);
+	entry = ct_find(packet);
 	if (!entry || opens_another(packet, entry)) {
 		packet->ct_status = CT_STATUS_NEW;
 		*remarkable = true;
@@ -268,8 +271,9 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *rema
 	packet->peer_identity = entry->peer_identity;
 	judged = current_verdict(skb, packet, entry, &revision);
 	*cookie = entry->cookie;
+	packet->peer_endpoint = entry->peer_endpoint;
 	if (!passes(judged))
 		return refusal(judged);
-	*remarkable = ct_advance(entry, packet, way, now, skb->len);
+	*remarkable = ct_advance(entry, packet, way, skb->len);
 	return DROP_NONE;
 }

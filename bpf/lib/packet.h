@@ -72,6 +72,7 @@ struct packet {
 	__u8   hook;          /* enum hook */
 	__u8   origin;        /* enum origin */
 	__u8   ct_status;     /* enum ct_status */
+	__u16  peer_endpoint; /* id of the local pod on the other side; 0 when it is not one. Known once judged */
 	__u32  identity;      /* of that endpoint */
 	__u32  peer_identity; /* of the other side; 0 until someone has to know */
 };

@@ -2,8 +2,9 @@
 /*
  * From bytes to struct packet. Returns a drop reason, or DROP_NONE.
  *
- * Headers are copied out with bpf_skb_load_bytes: it reads paged packets as well as linear ones, and nothing here writes to
- * the packet in place, because a program that does makes the kernel unshare every cloned skb, and TCP sends only clones.
+ * Headers are copied out, straight from the linear part of the packet when they lie there, else by bpf_skb_load_bytes, which
+ * reads paged packets too. Nothing here writes to the packet in place: a program that does makes the kernel unshare every
+ * cloned skb, and TCP sends only clones.
  */
 #pragma once
 
@@ -35,10 +36,28 @@ struct fragment {
 	bool   later;
 };
 
+/* A load that fails clears what it was to fill. */
 ALWAYS_INLINE bool load(struct __sk_buff *skb, __u32 offset, void *to, __u32 length)
 {
 	return bpf_skb_load_bytes(skb, offset, to, length) == 0;
 }
+
+/* Beyond this offset headers are read by the helper; the verifier wants the sum of pointer and offset bounded. */
+#define DIRECT_OFFSET_MAX 2047
+
+/* Copies the header at `offset` to *header. */
+#define load_header(skb, offset, header)                                                           \
+	({                                                                                         \
+		__u32 where = (offset);                                                            \
+		void *start = (void *)(long)(skb)->data + where;                                   \
+		bool there = true;                                                                 \
+                                                                                                   \
+		if (where <= DIRECT_OFFSET_MAX && start + sizeof(*(header)) <= (void *)(long)(skb)->data_end) \
+			*(header) = *(typeof(header))start;                                        \
+		else                                                                               \
+			there = load(skb, where, header, sizeof(*(header)));                       \
+		there;                                                                             \
+	})
 
 /* An echo's id stands on the side of the one who asked, so that request and reply are one conversation. */
 ALWAYS_INLINE bool set_echo_ports(struct flow *flow, __u8 family, __u8 type, __be16 id)
@@ -100,39 +119,67 @@ OUT_OF_LINE int parse_quoted(struct __sk_buff *skb, struct packet *packet NONNUL
 	return DROP_NONE;
 }
 
+/* The first eight bytes of every ICMP message; the identifier is an echo's. */
+struct icmp_header {
+	__u8    type;
+	__u8    code;
+	__sum16 checksum;
+	__be16  identifier;
+	__be16  sequence;
+};
+
+struct port_header {
+	__be16 source;
+	__be16 destination;
+};
+
+struct tcp_header {
+	struct port_header ports;
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8   offset;
+	__u8   flags;
+	__be16 window;
+	__sum16 checksum;
+	__be16 urgent;
+};
+_Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293 §3.1");
+
 ALWAYS_INLINE int parse_icmp(struct __sk_buff *skb, struct packet *packet)
 {
-	__u8 header[8];
+	struct icmp_header icmp;
 
-	if (!load(skb, packet->payload, header, sizeof(header)))
+	if (!load_header(skb, packet->payload, &icmp))
 		return DROP_CT_INVALID_HEADER;
-	packet->icmp_type = header[0];
-	packet->icmp_code = header[1];
-	packet->policy_port = bpf_htons(packet->icmp_type);
-	if (set_echo_ports(&packet->flow, packet->family, packet->icmp_type, *(__be16 *)(header + 4)))
+	packet->icmp_type = icmp.type;
+	packet->icmp_code = icmp.code;
+	packet->policy_port = bpf_htons(icmp.type);
+	if (set_echo_ports(&packet->flow, packet->family, icmp.type, icmp.identifier))
 		return DROP_NONE;
 	packet->shape |= PACKET_UNTRACKED;
-	if (is_icmp_error(packet->family, packet->icmp_type))
-		return parse_quoted(skb, packet, packet->payload + sizeof(header));
+	if (is_icmp_error(packet->family, icmp.type))
+		return parse_quoted(skb, packet, packet->payload + sizeof(icmp));
 	return DROP_NONE;
 }
 
 ALWAYS_INLINE int parse_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	struct flow *flow = &packet->flow;
-	__u8 header[14];
+	struct port_header ports;
+	struct tcp_header tcp;
 
 	switch (flow->protocol) {
 	case IPPROTO_TCP:
-		if (!load(skb, packet->payload, header, 14))
+		if (!load_header(skb, packet->payload, &tcp))
 			return DROP_CT_INVALID_HEADER;
-		packet->tcp_flags = header[13];
+		packet->tcp_flags = tcp.flags;
+		ports = tcp.ports;
 		break;
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
 	case IPPROTO_SCTP:
 	case IPPROTO_DCCP:
-		if (!load(skb, packet->payload, header, 4))
+		if (!load_header(skb, packet->payload, &ports))
 			return DROP_CT_INVALID_HEADER;
 		break;
 	case IPPROTO_ICMP:
@@ -144,9 +191,9 @@ ALWAYS_INLINE int parse_transport(struct __sk_buff *skb, struct packet *packet)
 	default:
 		return DROP_NONE;
 	}
-	flow->source_port = *(__be16 *)header;
-	flow->destination_port = *(__be16 *)(header + 2);
-	packet->policy_port = flow->destination_port;
+	flow->source_port = ports.source;
+	flow->destination_port = ports.destination;
+	packet->policy_port = ports.destination;
 	return DROP_NONE;
 }
 
@@ -203,7 +250,7 @@ ALWAYS_INLINE int parse_ipv4(struct __sk_buff *skb, struct packet *packet, bool 
 	struct iphdr ip;
 	__u16 frag_off;
 
-	if (!load(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
+	if (!load_header(skb, ETH_HLEN, &ip) || ip.version != 4 || ip.ihl < 5)
 		return DROP_INVALID_PACKET;
 	packet->family = FAMILY_IPV4;
 	packet->flow.source.v4 = ip.saddr;
@@ -286,7 +333,7 @@ ALWAYS_INLINE int parse_ipv6(struct __sk_buff *skb, struct packet *packet, bool 
 	struct ipv6hdr ip;
 	int reason;
 
-	if (!load(skb, ETH_HLEN, &ip, sizeof(ip)) || ip.version != 6)
+	if (!load_header(skb, ETH_HLEN, &ip) || ip.version != 6)
 		return DROP_INVALID_PACKET;
 	packet->family = FAMILY_IPV6;
 	__builtin_memcpy(&packet->flow.source, &ip.saddr, ADDR_BYTES);

