@@ -11,6 +11,8 @@ export interface PolicyConfig {
   /** With both, the world has three identities; with one, it is `reserved:world` alone (S21). */
   readonly enableIPv4: boolean;
   readonly enableIPv6: boolean;
+  /** What CIDR selectors may match besides the world (S21). */
+  readonly cidrMatchMode: readonly ('nodes' | 'pods')[];
 }
 
 /** An agent without flags, under Kubernetes. */
@@ -21,4 +23,5 @@ export const DEFAULT_POLICY_CONFIG: PolicyConfig = {
   clusterName: 'default',
   enableIPv4: true,
   enableIPv6: true,
+  cidrMatchMode: [],
 };

@@ -71,6 +71,10 @@ export interface Redirect {
 /** Layer 7 of one redirect for the peers that one selector selects. */
 export interface RedirectPolicy {
   readonly redirect: Redirect;
+  /** Last port of the range that begins at the redirect's port; 0 for a single port. */
+  readonly endPort: number;
+  /** The port's name in the rules; empty when they give a number. */
+  readonly portName: string;
   /** The selector in words. */
   readonly selector: string;
   /** Selects every peer, known or not. */

@@ -164,8 +164,8 @@ function authenticated(candidates: readonly Candidate[]): Entry {
   if (own === undefined || all === undefined) return (own ?? all)!.entry;
   const winner = twoLookups(own, all)!;
   const other = winner === own.entry ? all.entry : own.entry;
-  if (winner.authExplicit || other.verdict !== 'allow' || other.authType <= winner.authType) return winner;
-  if (levelPrecedence(other.precedence) < levelPrecedence(winner.precedence)) return winner;
+  // Only equals lend each other authentication: a weaker entry has no say in what a stronger one decides.
+  if (winner.authExplicit || other.precedence !== winner.precedence || other.authType <= winner.authType) return winner;
   return { ...winner, authType: other.authType };
 }
 

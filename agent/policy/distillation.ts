@@ -276,6 +276,8 @@ export class DirectionState implements SelectorUser {
     const { parser, rules, terminatingTLS, originatingTLS, serverNames } = policy;
     return {
       redirect: this.#redirect(filter.protocol, filter.port, policy),
+      endPort: filter.endPort,
+      portName: filter.portName,
       selector,
       wildcard,
       identities: ids.sort((a, b) => a - b),
@@ -331,7 +333,10 @@ export class DirectionState implements SelectorUser {
 
 /** Numbers of a port name on the side that has these ports (S35). */
 export function portsByName(ports: readonly NamedPort[], name: string, protocol: number): readonly number[] {
-  const found = ports.filter((port) => port.name === name && (port.protocol === 0 || port.protocol === protocol));
+  const wanted = name.toLowerCase();
+  const found = ports.filter(
+    (port) => port.name.toLowerCase() === wanted && (port.protocol === 0 || port.protocol === protocol),
+  );
   return [...new Set(found.map(({ port }) => port))].sort((a, b) => a - b);
 }
 

@@ -33,7 +33,7 @@ class Engine implements PolicyEngine {
   readonly #repository = new PolicyRepository();
   readonly #groups = new CidrGroups();
   readonly #services = new Services();
-  readonly #cache = new SelectorCache((peer) => this.#services.terms(peer));
+  readonly #cache: SelectorCache;
   readonly #cookies = new CookieTable();
   /** Labels of identities as they were told, before CIDR groups add theirs. */
   readonly #labels = new Map<IdentityId, readonly Label[]>();
@@ -44,6 +44,7 @@ class Engine implements PolicyEngine {
 
   constructor(config: PolicyConfig) {
     this.#config = config;
+    this.#cache = new SelectorCache((peer) => this.#services.terms(peer), config.cidrMatchMode);
   }
 
   get revision(): number {

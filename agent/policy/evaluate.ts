@@ -2,9 +2,10 @@
 import { identityId, RESERVED_IDENTITY, type Identity } from '../model/identity.ts';
 import { canonicalLabels, parseLabel, type Label } from '../model/labels.ts';
 import { PROTOCOL } from '../model/port.ts';
+import { exactName, namePattern, type NamePattern } from '../../dns-proxy/rules/name-pattern.ts';
 import { decodePolicy, DEFAULT_DECODE_OPTIONS, formatIssue, type DecodeOptions } from './api/index.ts';
 import { DEFAULT_POLICY_CONFIG, type PolicyConfig } from './config.ts';
-import type { EndpointPolicy, LookupResult, NamedPort, PolicyEngine } from './contract.ts';
+import type { EndpointPolicy, LookupResult, NamedPort, PolicyEngine, Redirect, RedirectPolicy } from './contract.ts';
 import { createPolicyEngine } from './engine.ts';
 import type { Rule, RuleOrigin } from './rule.ts';
 import type {
@@ -54,8 +55,12 @@ export function decodeOptions(config: ScenarioConfig = {}): DecodeOptions {
   return { ...DEFAULT_DECODE_OPTIONS, ...config, defaultLocalCluster, schema: 'ignore' };
 }
 
-function policyConfig({ allowLocalhost = 'always', ...config }: ScenarioConfig = {}): PolicyConfig {
-  return { ...DEFAULT_POLICY_CONFIG, ...config, allowLocalhost: allowLocalhost === 'always' };
+function policyConfig({
+  allowLocalhost = 'always',
+  policyCIDRMatchMode: cidrMatchMode = [],
+  ...config
+}: ScenarioConfig = {}): PolicyConfig {
+  return { ...DEFAULT_POLICY_CONFIG, ...config, cidrMatchMode, allowLocalhost: allowLocalhost === 'always' };
 }
 
 class Run {
@@ -64,14 +69,16 @@ class Run {
   readonly #engine: PolicyEngine;
   readonly #peers: Set<number>;
   readonly #policies = new Map<number, EndpointPolicy>();
+  readonly #rules: readonly Rule[];
 
   constructor(scenario: Scenario, policies: readonly { readonly key: string; readonly rules: readonly Rule[] }[]) {
     this.#scenario = scenario;
+    this.#rules = policies.flatMap(({ rules }) => rules);
     this.#engine = createPolicyEngine(policyConfig(scenario.config));
     const reserved = reservedIdentities();
     this.#engine.apply({
       policies,
-      identities: [...reserved, ...scenario.identities.map(identityOf)],
+      identities: [...reserved, ...scenario.identities.map((identity) => identityOf(identity, this.#rules))],
       namedPorts: scenario.identities.map(portsOf),
     });
     this.#peers = new Set([...reserved.map(({ id }) => id), ...scenario.identities.map(({ id }) => id)]);
@@ -90,7 +97,7 @@ class Run {
 
   update(add: readonly ScenarioIdentity[], removed: readonly number[]): void {
     this.#engine.apply({
-      identities: add.map(identityOf),
+      identities: add.map((identity) => identityOf(identity, this.#rules)),
       removedIdentities: removed.map(identityId),
       namedPorts: add.map(portsOf),
     });
@@ -110,7 +117,7 @@ class Run {
     const keys = new Map<string, string>();
     const results: Record<string, Result> = {};
     const keyOf = (found: LookupResult): string => {
-      const result = this.#result(found);
+      const result = this.#result(found, names);
       const text = JSON.stringify(result);
       let key = keys.get(text);
       if (key === undefined) {
@@ -120,6 +127,7 @@ class Run {
       }
       return key;
     };
+    const names = redirectNames(policy);
     const row = (direction: 'ingress' | 'egress') =>
       Object.fromEntries(
         this.#scenario.ports.map(({ proto, port }) => [
@@ -133,7 +141,7 @@ class Run {
     return { results, matrix };
   }
 
-  #result({ verdict, entry, redirect }: LookupResult): Result {
+  #result({ verdict, entry, redirect }: LookupResult, names: ReadonlyMap<string, string>): Result {
     if (entry === undefined || verdict === 'default-deny') return { verdict };
     const auth = AUTH_NAMES.get(entry.authType);
     const meaning = this.#engine.cookie(entry.cookie);
@@ -141,11 +149,32 @@ class Run {
     if (meaning?.derivedFrom !== undefined) rules.add(`reserved:io.cilium.policy.derived-from=${meaning.derivedFrom}`);
     return {
       verdict,
-      ...(redirect === undefined ? {} : { redirect: redirect.parser === 'crd' ? 'listener' : redirect.parser }),
+      ...(redirect === undefined ? {} : { redirect: names.get(redirectPlace(redirect)) ?? redirect.parser }),
       ...(auth === undefined ? {} : { auth }),
       rules: [...rules].sort(),
     };
   }
+}
+
+/**
+ * Answers know one redirect for each direction, port and listener, whatever parsers different selectors ask for there;
+ * it has the name of the last of them in the order of ranges and selectors.
+ */
+function redirectNames(policy: EndpointPolicy): ReadonlyMap<string, string> {
+  const rank = ({ selector, wildcard }: RedirectPolicy): string =>
+    `${wildcard ? 1 : LABEL_SELECTOR.test(selector) ? 0 : 2}${selector}`;
+  const ordered = [...policy.redirectPolicies()].sort(
+    (a, b) => a.endPort - b.endPort || (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0),
+  );
+  return new Map(
+    ordered.map(({ redirect }) => [redirectPlace(redirect), redirect.parser === 'crd' ? 'listener' : redirect.parser]),
+  );
+}
+
+const LABEL_SELECTOR = /^!?(any|k8s|reserved|node|container):/;
+
+function redirectPlace({ direction, protocol, port, listener }: Redirect): string {
+  return `${direction}/${protocol}/${port}/${listener}`;
 }
 
 const AUTH_NAMES = new Map([
@@ -172,8 +201,26 @@ export function protocolNumber(name: string): number {
   return known === undefined ? Number(name) : known[1];
 }
 
-function identityOf({ id, labels = [] }: ScenarioIdentity): Identity {
-  return { id: identityId(id), labels: canonicalLabels(labels.map((text) => parseLabel(text))) };
+/** An identity's final labels; without any, they are those of a prefix that DNS answers have named. */
+function identityOf({ id, labels, cidr, dnsNames = [] }: ScenarioIdentity, rules: readonly Rule[]): Identity {
+  const texts = labels ?? [
+    cidr?.includes(':') === true ? 'reserved:world-ipv6' : 'reserved:world-ipv4',
+    ...nameSelectors(rules)
+      .filter(({ pattern }) => dnsNames.some((name) => pattern.matches(name)))
+      .map(({ text }) => `fqdn:${text}`),
+  ];
+  return { id: identityId(id), labels: canonicalLabels(texts.map((text) => parseLabel(text))) };
+}
+
+function nameSelectors(rules: readonly Rule[]): readonly { readonly text: string; readonly pattern: NamePattern }[] {
+  return rules
+    .flatMap(({ stanzas }) => stanzas.flatMap(({ peers = [] }) => peers))
+    .filter((peer) => peer.kind === 'fqdn')
+    .map(({ matchName, matchPattern = '' }) =>
+      matchName === undefined
+        ? { text: matchPattern, pattern: namePattern(matchPattern) }
+        : { text: matchName, pattern: exactName(matchName) },
+    );
 }
 
 function portsOf({ id, namedPorts = {} }: ScenarioIdentity): { identity: Identity['id']; ports: readonly NamedPort[] } {

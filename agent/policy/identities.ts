@@ -4,7 +4,8 @@
  */
 import type { Cidr } from '../model/address.ts';
 import type { IdentityId } from '../model/identity.ts';
-import type { Label } from '../model/labels.ts';
+import { LABEL, type Label } from '../model/labels.ts';
+import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
 import { covers, prefixOfLabel } from './prefix.ts';
 import type { Requirement } from './rule.ts';
@@ -15,7 +16,7 @@ import { SlotSet } from './slotset.ts';
 export interface IdentityRecord {
   readonly id: IdentityId;
   readonly labels: readonly Label[];
-  /** Prefixes of its `cidr:` labels. */
+  /** Prefixes of its `cidr:` labels by which CIDR selectors may match it: none unless it is of the world (S21). */
   readonly cidrs: readonly Cidr[];
 }
 
@@ -29,6 +30,7 @@ interface Posting {
 const NO_PREFIXES: readonly Cidr[] = [];
 
 export class IdentityTable {
+  readonly #cidrMatchMode: PolicyConfig['cidrMatchMode'];
   readonly #slots = new Map<number, number>();
   readonly #records: (IdentityRecord | undefined)[] = [];
   /** Kept until the slot is released, so that what was removed can still be named. */
@@ -39,6 +41,10 @@ export class IdentityTable {
   readonly #postings = new Map<string, Posting[]>();
   /** Identities with prefixes. */
   readonly #prefixed = new SlotSet();
+
+  constructor(cidrMatchMode: PolicyConfig['cidrMatchMode']) {
+    this.#cidrMatchMode = cidrMatchMode;
+  }
 
   get count(): number {
     return this.#slots.size;
@@ -81,8 +87,7 @@ export class IdentityTable {
       this.#slots.set(id, slot);
       this.#ids[slot] = id;
     } else this.#unindex(slot);
-    const cidrs = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
-    this.#records[slot] = { id, labels, cidrs: cidrs.length === 0 ? NO_PREFIXES : cidrs };
+    this.#records[slot] = { id, labels, cidrs: this.#prefixes(labels) };
     this.#index(slot);
     return slot;
   }
@@ -145,6 +150,14 @@ export class IdentityTable {
     );
   }
 
+  #prefixes(labels: readonly Label[]): readonly Cidr[] {
+    const cidrs = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
+    if (cidrs.length === 0) return NO_PREFIXES;
+    const kinds = new Set(labels.map(peerKind));
+    const matches = kinds.has('world') || this.#cidrMatchMode.some((mode) => kinds.has(mode));
+    return matches ? cidrs : NO_PREFIXES;
+  }
+
   #index(slot: number): void {
     const record = this.#records[slot]!;
     for (const label of record.labels) {
@@ -182,6 +195,14 @@ export class IdentityTable {
     if (rest.length === 0) this.#postings.delete(key);
     else this.#postings.set(key, rest);
   }
+}
+
+/** What kind of peer has this label. */
+function peerKind({ source, key }: Label): 'world' | 'nodes' | 'pods' | undefined {
+  if (source === 'k8s' && key === LABEL.podNamespace) return 'pods';
+  if (source !== 'reserved') return undefined;
+  if (key === 'remote-node' || key === 'host') return 'nodes';
+  return key.startsWith('world') ? 'world' : undefined;
 }
 
 /** `any` in a selector matches every source (S19); `unspec` is how old objects write it. */

@@ -49,6 +49,8 @@ export interface DirectionPolicy {
 export interface Subject {
   readonly isHost: boolean;
   readonly isInit: boolean;
+  /** Empty when it has none. */
+  readonly namespace: string;
 }
 
 /** Last of all, after the tiers: what is synthesised because nothing denies by default. */
@@ -75,19 +77,23 @@ export function resolveDirection(
   const never = config.enforcement === 'never' || (subject.isHost && !config.hostFirewall);
   if (never || (!always && speaking.length === 0)) return openDirection(direction);
   const defaultDeny = always || speaking.some((rule) => rule.defaultDeny[direction]);
-  const builder = new FilterBuilder(direction, config, defaultDeny);
+  const builder = new FilterBuilder(direction, config, defaultDeny, subject.namespace);
   const levels = levelsOf(speaking);
   for (const rule of speaking) builder.addRule(rule, levels);
-  const first = speaking.length === 0 ? 0 : Math.min(...levels.values());
   if (!defaultDeny) builder.addDerived(MAX_LEVEL, AFTER_TIERS, WILDCARD, 'allow', `allow-any-${direction}`);
   // A pod that ordinary policies isolate never falls through to the Baseline tier (S38).
-  else if (speaking.some((rule) => rule.tier !== 'normal') && speaking.some((rule) => rule.defaultDeny[direction])) {
-    builder.addDerived(TIER_BASE.baseline - 1, TIER_INDEX.normal, WILDCARD, 'deny', `deny-any-${direction}`);
+  else if (speaking.some(fallsThrough) && speaking.some((rule) => rule.defaultDeny[direction])) {
+    builder.addDerived(MAX_LEVEL - 1, AFTER_TIERS, WILDCARD, 'deny', `deny-any-${direction}`);
   }
-  if (direction === 'ingress' && config.allowLocalhost && !subject.isHost) {
-    builder.addDerived(first, TIER_INDEX.admin, HOST, 'allow', 'allow-localhost-ingress');
+  if (direction === 'ingress' && config.allowLocalhost && !subject.isHost && speaking.length > 0) {
+    builder.addDerived(MAX_LEVEL - 2, AFTER_TIERS, HOST, 'allow', 'allow-localhost-ingress');
   }
   return { direction, enforced: true, filters: builder.filters() };
+}
+
+/** Whether the rule may leave a decision to a later tier. */
+function fallsThrough(rule: Rule): boolean {
+  return rule.tier === 'baseline' || rule.stanzas.some(({ action }) => action === 'pass');
 }
 
 /** A direction in which everything is allowed. */
@@ -119,9 +125,11 @@ class FilterBuilder {
   readonly #direction: Direction;
   readonly #config: PolicyConfig;
   readonly #defaultDeny: boolean;
+  readonly #namespace: string;
   readonly #filters = new Map<string, Filter>();
 
-  constructor(direction: Direction, config: PolicyConfig, defaultDeny: boolean) {
+  constructor(direction: Direction, config: PolicyConfig, defaultDeny: boolean, namespace: string) {
+    this.#namespace = namespace;
     this.#direction = direction;
     this.#config = config;
     this.#defaultDeny = defaultDeny;
@@ -149,11 +157,15 @@ class FilterBuilder {
     const selectors = cachedSelectors(stanza, this.#config);
     if (selectors.length === 0) return;
     if (stanza.ports === undefined) {
-      this.#addPeers(this.#filter(level, tier, 0, undefined), selectors, peerPolicy(source, 0, undefined));
+      this.#addPeers(
+        this.#filter(level, tier, 0, undefined),
+        selectors,
+        peerPolicy(source, 0, undefined, this.#namespace),
+      );
     }
     for (const port of stanza.ports ?? []) {
       for (const protocol of port.protocol === 0 ? PORT_PROTOCOLS : [port.protocol]) {
-        const policy = this.#opened(peerPolicy(source, protocol, port.l7));
+        const policy = this.#opened(peerPolicy(source, protocol, port.l7, this.#namespace));
         this.#addPeers(this.#filter(level, tier, protocol, port), selectors, policy);
       }
     }

@@ -54,8 +54,18 @@ export function derivedPolicy(verdict: 'allow' | 'deny', derivedFrom: string): P
   };
 }
 
-/** What a stanza says about one of its ports. */
-export function peerPolicy(source: StanzaSource, protocol: number, l7: L7Spec | undefined): PeerPolicy {
+/**
+ * What a stanza says about one of its ports.
+ *
+ * @param namespace that of the subject; empty when it has none.
+ * @throws WeirError POLICY_CONFLICT when the stanza names a listener that it cannot have.
+ */
+export function peerPolicy(
+  source: StanzaSource,
+  protocol: number,
+  l7: L7Spec | undefined,
+  namespace: string,
+): PeerPolicy {
   const { stanza } = source;
   const allowed = stanza.action === 'allow';
   const parser = allowed && l7 !== undefined ? parserOn(protocol, l7) : '';
@@ -65,7 +75,7 @@ export function peerPolicy(source: StanzaSource, protocol: number, l7: L7Spec | 
     verdict: stanza.action,
     parser,
     listenerPriority: listener !== undefined && listener.priority > 0 ? listener.priority : parserPriority(parser),
-    listener: listener === undefined ? '' : `${listener.config}/${listener.name}`,
+    listener: listener === undefined ? '' : listenerName(listener, namespace, stanza),
     auth: allowed ? stanza.auth : undefined,
     terminatingTLS: redirected?.terminatingTLS,
     originatingTLS: redirected?.originatingTLS,
@@ -73,6 +83,18 @@ export function peerPolicy(source: StanzaSource, protocol: number, l7: L7Spec | 
     rules: parser === 'tls' || parser === 'crd' ? [] : (redirected?.rules ?? []),
     sources: [source],
   };
+}
+
+/** A clusterwide policy means the configuration in the namespace of each pod that it selects. */
+function listenerName(listener: NonNullable<L7Spec['listener']>, namespace: string, stanza: RuleStanza): string {
+  const name = `${listener.config}/${listener.name}`;
+  if (listener.namespaceMissing !== true) return name;
+  if (namespace !== '') return `${namespace}${name}`;
+  throw new WeirError('POLICY_CONFLICT', `listener ${listener.name} lies in a namespace, and the subject in none`, {
+    object: originText(stanza),
+    field: stanza.origin.path,
+    remedy: 'name a CiliumClusterwideEnvoyConfig',
+  });
 }
 
 /** Protocol ANY expands to UDP and SCTP too, where only DNS and TLS contexts mean something. */
@@ -108,6 +130,7 @@ export function mergePeerPolicies(a: PeerPolicy, b: PeerPolicy, where: string): 
     rules: mergeRules(redirect.parser, a.rules, b.rules),
     sources,
   };
+  // The peer looks at the rules of the earlier one only, and so do we: in the other order both apply.
   if (merged.serverNames.length > 0 && a.rules.length > 0 && merged.terminatingTLS === undefined) {
     throw conflict('server names and layer 7 rules without a terminating TLS context', a, b, where);
   }

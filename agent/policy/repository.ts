@@ -1,4 +1,5 @@
 /** The policies in force, by object, and which of them select an identity. */
+import { LABEL } from '../model/labels.ts';
 import { AnchorIndex } from './anchors.ts';
 import { selects, type IdentityRecord } from './identities.ts';
 import { TIER_INDEX } from './precedence.ts';
@@ -9,7 +10,8 @@ import { labelTerm, type Term } from './selector.ts';
 interface Stored {
   readonly rule: Rule;
   readonly term: Term;
-  readonly key: string;
+  /** Of the object, for the order among equals: what is clusterwide comes before what lies in a namespace. */
+  readonly name: string;
   readonly index: number;
 }
 
@@ -39,7 +41,7 @@ export class PolicyRepository {
     const stored = rules.map((rule, index) => ({
       rule,
       term: labelTerm(rule.subject.selector.requirements),
-      key,
+      name: nameOf(rule),
       index,
     }));
     for (const item of stored) this.#subjects.add(item, [item.term]);
@@ -62,11 +64,22 @@ export class PolicyRepository {
   }
 }
 
+const KIND_ORDER = {
+  CiliumClusterwideNetworkPolicy: 0,
+  CiliumNetworkPolicy: 1,
+  ClusterNetworkPolicy: 2,
+  NetworkPolicy: 3,
+} as const;
+
+function nameOf({ origin }: Rule): string {
+  return `${KIND_ORDER[origin.kind]}/${origin.namespace}/${origin.name}`;
+}
+
 function inOrder(a: Stored, b: Stored): number {
   return (
     TIER_INDEX[a.rule.tier] - TIER_INDEX[b.rule.tier] ||
     a.rule.priority - b.rule.priority ||
-    (a.key < b.key ? -1 : a.key > b.key ? 1 : a.index - b.index)
+    (a.name < b.name ? -1 : a.name > b.name ? 1 : a.index - b.index)
   );
 }
 
@@ -78,6 +91,11 @@ export function ruleSelects(rule: Rule, record: IdentityRecord, term?: Term): bo
 
 export function isHost({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
   return labels.some(({ source, key }) => source === 'reserved' && key === 'host');
+}
+
+/** Namespace of a pod; empty for what is none. */
+export function namespaceOf({ labels }: Pick<IdentityRecord, 'labels'>): string {
+  return labels.find(({ source, key }) => source === 'k8s' && key === LABEL.podNamespace)?.value ?? '';
 }
 
 export function isInit({ labels }: Pick<IdentityRecord, 'labels'>): boolean {

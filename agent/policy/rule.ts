@@ -95,7 +95,13 @@ export interface L7Spec {
   readonly parser: 'http' | 'dns' | 'tls' | 'crd' | (string & {});
   /** Rules of that parser, validated; empty means that all is allowed. */
   readonly rules: readonly Readonly<Record<string, unknown>>[];
-  readonly listener?: { readonly config: string; readonly name: string; readonly priority: number };
+  readonly listener?: {
+    readonly config: string;
+    readonly name: string;
+    readonly priority: number;
+    /** A clusterwide policy names the configuration of a namespace: it is that of each pod that the policy selects. */
+    readonly namespaceMissing?: boolean;
+  };
   readonly terminatingTLS?: Readonly<Record<string, unknown>>;
   readonly originatingTLS?: Readonly<Record<string, unknown>>;
   readonly serverNames?: readonly string[];

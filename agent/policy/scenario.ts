@@ -15,6 +15,7 @@ export interface ScenarioConfig {
   readonly enableIPv4?: boolean;
   readonly enableIPv6?: boolean;
   readonly hostFirewall?: boolean;
+  readonly policyCIDRMatchMode?: readonly ('nodes' | 'pods')[];
   readonly l7Proxy?: boolean;
   readonly icmpRules?: boolean;
   readonly nodeSelectorLabels?: boolean;
@@ -24,8 +25,10 @@ export interface ScenarioConfig {
 
 export interface ScenarioIdentity {
   readonly id: number;
-  /** Final labels: prefixes, names and CIDR groups are among them. */
+  /** Final labels: prefixes, names and CIDR groups are among them. Absent for a prefix known by its DNS names alone. */
   readonly labels?: readonly string[];
+  readonly cidr?: string;
+  readonly dnsNames?: readonly string[];
   readonly namedPorts?: Readonly<Record<string, { readonly port: number; readonly protocol?: string }>>;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Cidr } from '../model/address.ts';
 import { formatCidr } from '../model/address.ts';
+import { LABEL } from '../model/labels.ts';
 import type { PolicyConfig } from './config.ts';
 import { prefixOfLabel } from './prefix.ts';
 import type { EntityName, LabelSelector, PeerSelector, Requirement } from './rule.ts';
@@ -139,17 +140,17 @@ function cidrSelector(peer: Extract<PeerSelector, { kind: 'cidr' }>, config: Pol
   return spec(peer.worldOnly === true ? { ...term, requirements: [...term.requirements, ...WORLD_ONLY] } : term);
 }
 
-/** A node that lies in the prefix is no world peer (S34). */
-const WORLD_ONLY: readonly Requirement[] = [
-  { key: 'reserved:host', operator: 'DoesNotExist', values: [] },
-  { key: 'reserved:remote-node', operator: 'DoesNotExist', values: [] },
-];
+/** A node or a pod that lies in the prefix is no world peer (S34). */
+const WORLD_ONLY: readonly Requirement[] = ['reserved:host', 'reserved:remote-node', `k8s:${LABEL.podNamespace}`].map(
+  (key) => ({ key, operator: 'DoesNotExist', values: [] }),
+);
 
-/** `/0` is all of the world, prefix or not (S21). */
+/** `/0` is all of the world, prefix or not (S21). Where a family is the only one, its world is just the world. */
 function cidrTerm(cidr: Cidr, except: readonly Cidr[], config: PolicyConfig): Term {
   if (cidr.length > 0) return { requirements: [], cidrs: [cidr], except };
-  const dual = config.enableIPv4 && config.enableIPv6;
-  const key = dual ? `reserved:world-ipv${cidr.address.family}` : 'reserved:world';
+  const { family } = cidr.address;
+  const [own, other] = family === 4 ? [config.enableIPv4, config.enableIPv6] : [config.enableIPv6, config.enableIPv4];
+  const key = own && !other ? 'reserved:world' : `reserved:world-ipv${family}`;
   return { requirements: [equals(key, '')], cidrs: [], except };
 }
 
@@ -160,6 +161,10 @@ function cidrTerm(cidr: Cidr, except: readonly Cidr[], config: PolicyConfig): Te
 function groupSelector(peer: Extract<PeerSelector, { kind: 'cidrGroup' }>): SelectorSpec {
   const { group, except } = peer;
   if ('name' in group) return spec({ requirements: [exists(groupNameKey(group.name))], cidrs: [], except });
+  // The peer takes a selector without requirements for everything, here as elsewhere.
+  if (group.selector.requirements.length === 0) {
+    return except.length === 0 ? WILDCARD : spec({ requirements: [], cidrs: [], except });
+  }
   let alternatives: readonly (readonly Requirement[])[] = [[]];
   for (const requirement of group.selector.requirements) {
     const choices = groupRequirements(requirement);

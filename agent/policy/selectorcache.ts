@@ -6,6 +6,7 @@
 import type { IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
 import { AnchorIndex } from './anchors.ts';
+import type { PolicyConfig } from './config.ts';
 import { IdentityTable, selects } from './identities.ts';
 import type { DynamicPeer, SelectorSpec, Term } from './selector.ts';
 import { SlotSet } from './slotset.ts';
@@ -48,13 +49,14 @@ class CachedSelector implements Selector {
 }
 
 export class SelectorCache {
-  readonly identities = new IdentityTable();
+  readonly identities: IdentityTable;
   readonly #selectors = new Map<string, CachedSelector>();
   readonly #anchors = new AnchorIndex<CachedSelector>();
   readonly #dynamic: DynamicTerms;
 
-  constructor(dynamic: DynamicTerms) {
+  constructor(dynamic: DynamicTerms, cidrMatchMode: PolicyConfig['cidrMatchMode']) {
     this.#dynamic = dynamic;
+    this.identities = new IdentityTable(cidrMatchMode);
   }
 
   /** The selector of this meaning; the user is told of its changes until it releases it. */

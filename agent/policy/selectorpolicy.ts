@@ -8,7 +8,7 @@ import { DirectionState, type ClassChange } from './distillation.ts';
 import { resolveDirection, type DirectionPolicy } from './l4policy.ts';
 import type { Distilled } from './mapstate.ts';
 import type { IdentityRecord } from './identities.ts';
-import { isHost, isInit, type PolicyRepository } from './repository.ts';
+import { isHost, isInit, namespaceOf, type PolicyRepository } from './repository.ts';
 import type { SelectorCache } from './selectorcache.ts';
 
 /** What all selector policies of an engine share. */
@@ -156,7 +156,7 @@ export class SelectorPolicy {
     const { repository, config } = this.#parts;
     const record = this.record;
     const rules = config.enforcement === 'never' ? [] : repository.selecting(record);
-    const subject = { isHost: isHost(record), isInit: isInit(record) };
+    const subject = { isHost: isHost(record), isInit: isInit(record), namespace: namespaceOf(record) };
     return {
       ingress: resolveDirection('ingress', rules, subject, config),
       egress: resolveDirection('egress', rules, subject, config),
@@ -173,9 +173,9 @@ export class SelectorPolicy {
 
   /** Endpoints whose ports by name mean the same to the ingress rules share a distillation. */
   #portsKey(ports: readonly NamedPort[]): string {
-    const names = new Set(this.#directions.ingress.filters.map(({ portName }) => portName));
+    const names = new Set(this.#directions.ingress.filters.map(({ portName }) => portName.toLowerCase()));
     return ports
-      .filter(({ name }) => names.has(name))
+      .filter(({ name }) => names.has(name.toLowerCase()))
       .map(({ name, port, protocol }) => `${name}/${port}/${protocol}`)
       .sort()
       .join(' ');

@@ -146,5 +146,6 @@ function checkServerNames(draft: L7Draft, reading: Reading): void {
 function listenerOf(envoy: NonNullable<L7Draft['listener']>, { scope }: Reading): NonNullable<L7Spec['listener']> {
   const { envoyConfig: { kind, name: config = '' } = {}, name = '', priority = 0 } = envoy;
   const namespace = kind === 'CiliumClusterwideEnvoyConfig' ? '' : scope.namespace;
-  return { config: `${namespace}/${config}`, name, priority };
+  const namespaceMissing = kind === 'CiliumEnvoyConfig' && namespace === '';
+  return { config: `${namespace}/${config}`, name, priority, ...(namespaceMissing ? { namespaceMissing } : {}) };
 }
