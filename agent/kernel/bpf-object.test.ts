@@ -5,7 +5,7 @@ import { BpfMap } from './bpf-map.ts';
 import { BpfObject, LoadError, loadSummary } from './bpf-object.ts';
 import { programInfo } from './bpf-info.ts';
 import { programTestRun } from './test-run.ts';
-import { compileBpf, pinFolder } from './testbed.ts';
+import { compileBpf, pinFolder, uniqueName } from './testbed.ts';
 
 const HEADER = `
 #include <linux/bpf.h>
@@ -82,6 +82,23 @@ test('a pinned map of another size is refused with libbpf words, and stays', () 
     },
   );
   assert(existsSync(pin.counts));
+});
+
+test('a map that its source marks for pinning is pinned only where the loader says', () => {
+  const name = uniqueName('m').replaceAll('-', '_');
+  const elf = compileBpf(`${HEADER}
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u32);
+  __uint(pinning, LIBBPF_PIN_BY_NAME); } ${name} SEC(".maps");
+SEC("tc") int look(struct __sk_buff *skb) { __u32 zero = 0; return bpf_map_lookup_elem(&${name}, &zero) ? 1 : 0; }
+`);
+  using pins = pinFolder();
+  using own = BpfObject.load({ name: 'own', elf });
+  using map = own.map(name);
+  using joined = BpfObject.load({ name: 'joined', elf, reuse: { [name]: map } });
+  using placed = BpfObject.load({ name: 'placed', elf, pins: { [name]: pins.at(name) } });
+  for (const object of [own, joined, placed]) object.close();
+  assert(!existsSync(`/sys/fs/bpf/${name}`));
+  assert(existsSync(pins.at(name)));
 });
 
 test('maps take another size, and only the selected programs are loaded', () => {

@@ -18,7 +18,7 @@ export interface LoadSpec {
   readonly data?: Readonly<Record<string, (bytes: Buffer) => void>>;
   /** Maps to use in place of the object's own; the descriptors stay the caller's. */
   readonly reuse?: Readonly<Record<string, { readonly fd: number }>>;
-  /** Maps to be found, or pinned, at these absolute paths; folders are made. */
+  /** Maps to be found, or pinned, at these absolute paths; folders are made. No other map is pinned, whatever the object says. */
   readonly pins?: Readonly<Record<string, string>>;
   /** Sizes other than the object's. A pinned map that exists must have the same. */
   readonly maxEntries?: Readonly<Record<string, number>>;
@@ -110,6 +110,8 @@ export class BpfObject implements Disposable {
     for (const [name, { fd }] of Object.entries(spec.reuse ?? {})) {
       this.#ok(`reuse map ${name}`, this.#lib.reuseFd(this.#map(name), fd));
     }
+    // libbpf would pin what the object marks for pinning at /sys/fs/bpf itself, where all agents of a machine meet.
+    for (const [name, map] of this.#maps) this.#ok(`leave map ${name} unpinned`, this.#lib.setPinPath(map, null));
     for (const [name, pin] of Object.entries(spec.pins ?? {})) {
       mkdirSync(path.dirname(pin), { recursive: true });
       this.#ok(`pin map ${name}`, this.#lib.setPinPath(this.#map(name), pin));

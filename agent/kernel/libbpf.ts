@@ -36,7 +36,8 @@ export interface Libbpf {
   mapName(map: Pointer): string;
   mapFd(map: Pointer): number;
   reuseFd(map: Pointer, fd: number): number;
-  setPinPath(map: Pointer, path: string): number;
+  /** @param path null for none */
+  setPinPath(map: Pointer, path: string | null): number;
   setMaxEntries(map: Pointer, entries: number): number;
   /** The bytes a data section starts with, live until the object is loaded. */
   initialValue(map: Pointer): Buffer | undefined;
