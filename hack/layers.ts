@@ -52,7 +52,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'cni/node-runtime.ts', may: ['cni/commands', 'agent/api'] },
   { room: 'cni/main.ts', may: ['cni/spec', 'cni/commands', 'cni/node-runtime.ts'] },
   { room: 'dns-proxy/server.ts', may: ['dns-proxy', 'agent/api', 'agent/model', 'agent/kernel'] },
-  { room: 'cli', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s'] },
+  { room: 'cli', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s', 'agent/identity', 'dns-proxy/rules'] },
   { room: 'operator', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s'] },
   { room: 'hack', may: [ANYTHING] },
   { room: 'test', may: [ANYTHING] },
