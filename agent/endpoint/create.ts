@@ -52,6 +52,7 @@ export async function createEndpoint(
     state: 'waiting-for-identity',
     clock: environment.clock,
   });
+  endpoint.options = { auditMode: environment.auditMode };
   await using undo = new AsyncDisposableStack();
   /** A step that cannot be undone is told, and must not keep the others from being undone. */
   const onFailure = (what: string, step: () => void | Promise<void>): void =>

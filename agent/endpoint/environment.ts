@@ -23,6 +23,8 @@ export interface EndpointEnvironment {
   readonly clock: Clock;
   /** MTU of pods whose request names none, in bytes. */
   readonly mtu: number;
+  /** Whether new endpoints only report what policy would drop. */
+  readonly auditMode: boolean;
   /** What happened to an endpoint, for the log. */
   readonly report: (endpoint: Endpoint, message: string, error?: unknown) => void;
 }

@@ -1,0 +1,200 @@
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import type * as models from '../../api/models.ts';
+import type { ApiPhase, DaemonApi, EndpointApi, PolicyApi } from '../../api/server/contract.ts';
+import type { Config } from '../../config/config.ts';
+import type { EndpointManager } from '../../endpoint/manager.ts';
+import type { Ipam } from '../../ipam/ipam.ts';
+import { formatCidr } from '../../model/address.ts';
+import { WeirError } from '../../model/errors.ts';
+import { IDENTITY_SCOPE } from '../../model/identity.ts';
+import type { NodeKernel } from '../node-kernel.ts';
+import type { Health } from '../health.ts';
+import { nodeAddressing, optionsModel } from './endpoint-model.ts';
+
+export interface DaemonApiParts {
+  readonly config: Config;
+  readonly version: string;
+  readonly health: Health;
+  readonly kernel: NodeKernel;
+  readonly manager: EndpointManager;
+  readonly ipam: Ipam;
+  readonly endpoints: EndpointApi;
+  readonly policy: PolicyApi;
+}
+
+/** The agent itself, as the API shows it. */
+export class DaemonApiAdapter implements DaemonApi {
+  readonly #parts: DaemonApiParts;
+
+  constructor(parts: DaemonApiParts) {
+    this.#parts = parts;
+  }
+
+  get phase(): ApiPhase {
+    return this.#parts.health.phase;
+  }
+
+  health(brief: boolean): models.StatusResponse {
+    const { health, version, config, kernel } = this.#parts;
+    const lockdowns = kernel.lockdowns();
+    const lockdown =
+      lockdowns.length === 0
+        ? undefined
+        : ({
+            state: 'Warning',
+            msg: `policy does not fit, all traffic is dropped: endpoints ${lockdowns.join(', ')}`,
+          } as const);
+    const own: models.Status = lockdown ?? health.status();
+    if (brief) return { cilium: own, version };
+    return {
+      cilium: own,
+      version,
+      ...(health.readySince !== undefined && { 'ready-since': new Date(health.readySince).toISOString() }),
+      kvstore: { state: 'Disabled' },
+      'container-runtime': { state: 'Disabled' },
+      kubernetes: health.resources(),
+      hubble: { state: 'Disabled' },
+      ipam: this.#ipam(),
+      nodeMonitor: { cpus: 1, npages: 0, pagesize: 0, lost: kernel.lostEvents(), unknown: 0 },
+      cluster: { self: `${config.clusterName}/${config.nodeName}` },
+      controllers: this.#controllers(),
+      'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },
+      'host-routing': { mode: 'Legacy' },
+      'host-firewall': { mode: 'Disabled' },
+      masquerading: { enabled: false },
+      encryption: { mode: 'Disabled' },
+      'clock-source': { mode: 'ktime' },
+      'bpf-maps': { maps: kernel.maps().map(({ name, size }) => ({ name, size })) },
+      endpoints: this.#endpointCounts(),
+    };
+  }
+
+  config(): models.DaemonConfiguration {
+    const { config, ipam, kernel } = this.#parts;
+    const spec: models.DaemonConfigurationSpec = {
+      options: optionsModel({ auditMode: config.policyAuditMode }),
+      'policy-enforcement': config.policyEnforcement,
+    };
+    return {
+      spec,
+      status: {
+        realized: spec,
+        immutable: {
+          ClusterName: config.clusterName,
+          NodeName: config.nodeName,
+          AllowLocalhost: config.allowLocalhost,
+        },
+        addressing: nodeAddressing(ipam),
+        deviceMTU: kernel.mtu,
+        routeMTU: kernel.mtu,
+        datapathMode: 'veth',
+        'ipam-mode': 'host-scope',
+        masquerade: false,
+        masqueradeProtocols: { ipv4: false, ipv6: false },
+        daemonConfigurationMap: plainConfig(config),
+      },
+    };
+  }
+
+  patchConfig(spec: models.DaemonConfigurationSpec): Promise<void> {
+    const { config } = this.#parts;
+    const wanted = Object.entries(spec.options ?? {}).map(([name, value]) => [`body.options.${name}`, value] as const);
+    const present = optionsModel({ auditMode: config.policyAuditMode });
+    const changed = wanted.find(([field, value]) => present[field.slice('body.options.'.length)] !== value)?.[0];
+    const enforcement = spec['policy-enforcement'] ?? config.policyEnforcement;
+    const field = changed ?? (enforcement === config.policyEnforcement ? undefined : 'body.policy-enforcement');
+    if (field === undefined) return Promise.resolve();
+    throw new WeirError('REQUEST_INVALID', 'cannot be changed while the agent runs', {
+      field,
+      remedy: 'change the flag and start the agent again: it restores endpoints without touching their traffic',
+    });
+  }
+
+  debugInfo(): Promise<models.DebugInfo> {
+    const { version, endpoints, policy, manager, kernel } = this.#parts;
+    const memory = process.memoryUsage();
+    return Promise.resolve({
+      'cilium-version': version,
+      'kernel-version': release(),
+      'cilium-status': this.health(false),
+      'endpoint-list': endpoints.list([]),
+      policy: policy.policy(),
+      'cilium-memory-map': readFileSync('/proc/self/smaps_rollup', 'utf8'),
+      'environment-variables': Object.entries(process.env)
+        .filter(([name]) => name.startsWith('WEIR_'))
+        .map(([name, value]) => `${name}=${value ?? ''}`),
+      subsystem: {
+        memory: Object.entries(memory)
+          .map(([name, bytes]) => `${name}=${bytes}`)
+          .join(' '),
+        lockdowns: kernel.lockdowns().join(' '),
+        endpoints: String(manager.index.list().length),
+      },
+    });
+  }
+
+  maps(): models.BPFMapList {
+    return { maps: this.#parts.kernel.maps().map(({ path }) => ({ path })) };
+  }
+
+  map(name: string): Promise<models.BPFMap> {
+    return this.#parts.kernel.dump(name);
+  }
+
+  flushMap(name: string): Promise<void> {
+    return this.#parts.kernel.flush(name);
+  }
+
+  monitor(signal: AbortSignal): AsyncIterable<models.MonitorEvent> {
+    return this.#parts.kernel.monitor(signal);
+  }
+
+  #ipam(): models.IPAMStatus {
+    const { ipam } = this.#parts;
+    const pools = [ipam.ipv4, ipam.ipv6].flatMap((pool, i) =>
+      pool === undefined
+        ? []
+        : [`IPv${i === 0 ? 4 : 6}: ${pool.used}/${pool.capacity} allocated from ${formatCidr(pool.cidr)}`],
+    );
+    const all = Object.entries(ipam.allocations());
+    return {
+      status: pools.join(', '),
+      allocations: Object.fromEntries(all),
+      ipv4: all.filter(([ip]) => !ip.includes(':')).map(([ip]) => ip),
+      ipv6: all.filter(([ip]) => ip.includes(':')).map(([ip]) => ip),
+    };
+  }
+
+  #endpointCounts(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const { state } of this.#parts.manager.index.list()) counts[state] = (counts[state] ?? 0) + 1;
+    return counts;
+  }
+
+  /** One for each endpoint that cannot be brought up to date. */
+  #controllers(): models.ControllerStatuses {
+    return this.#parts.manager.index
+      .list()
+      .filter(({ failures }) => failures > 0)
+      .map(({ id, failures, log: { last } }) => ({
+        name: `endpoint-${id}-regeneration`,
+        status: {
+          'consecutive-failure-count': failures,
+          ...(last && {
+            'last-failure-msg': last.message,
+            'last-failure-timestamp': new Date(last.time).toISOString(),
+          }),
+        },
+      }));
+  }
+}
+
+/** The configuration as flags would say it. */
+function plainConfig({ podCidrs, metricsListen, ...rest }: Config): Record<string, unknown> {
+  return {
+    ...rest,
+    podCidrs: Object.values(podCidrs).map(formatCidr),
+    ...(metricsListen && { metricsListen: `${metricsListen.host}:${metricsListen.port}` }),
+  };
+}

@@ -1,0 +1,53 @@
+import type { Status } from '../api/models.ts';
+import type { ApiPhase } from '../api/server/contract.ts';
+import type { Clock } from '../model/clock.ts';
+
+/** How the agent is, in words. */
+export class Health {
+  readonly #clock: Clock;
+  #phase: ApiPhase = 'starting';
+  #readySince: number | undefined;
+  #resources: Status = { state: 'Warning', msg: 'resources have not come in yet' };
+  /** Objects that were rejected, by name. */
+  readonly #rejected = new Set<string>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get phase(): ApiPhase {
+    return this.#phase;
+  }
+
+  /** Milliseconds since the Unix epoch. */
+  get readySince(): number | undefined {
+    return this.#readySince;
+  }
+
+  enter(phase: ApiPhase): void {
+    this.#phase = phase;
+    if (phase === 'ready') this.#readySince = this.#clock.now();
+  }
+
+  setResources(status: Status): void {
+    this.#resources = status;
+  }
+
+  resources(): Status {
+    if (this.#rejected.size === 0) return this.#resources;
+    // What a user wrote wrong is the user's to correct: the agent itself is well.
+    return { ...this.#resources, msg: `${this.#resources.msg ?? ''} (rejected: ${[...this.#rejected].join(', ')})` };
+  }
+
+  /** Notes whether an object, by name, stands rejected. */
+  setRejected(name: string, rejected: boolean): void {
+    if (rejected) this.#rejected.add(name);
+    else this.#rejected.delete(name);
+  }
+
+  status(): Status {
+    if (this.#phase === 'starting') return { state: 'Failure', msg: 'restoring endpoints' };
+    if (this.#phase === 'restored') return { state: 'Failure', msg: 'waiting for resources, then enforcing' };
+    return { state: 'Ok', msg: 'ready' };
+  }
+}

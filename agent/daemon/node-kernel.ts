@@ -1,0 +1,41 @@
+import type { BPFMap, MonitorEvent } from '../api/models.ts';
+import type { Address, Cidr } from '../model/address.ts';
+import type { EndpointDatapath, IpcacheEntry, IpcacheTarget } from '../model/datapath.ts';
+import type { EndpointId } from '../model/endpoint.ts';
+import type { ObjectType } from '../reconcile/target.ts';
+
+/** The kernel as the whole agent sees it; `open-kernel.ts` makes the real one, tests make others. */
+export interface NodeKernel extends AsyncDisposable {
+  readonly endpoints: EndpointDatapath;
+  readonly ipcache: IpcacheTarget;
+  readonly ipcacheType: ObjectType<IpcacheEntry, Cidr>;
+  /** Interfaces to the network. */
+  readonly devices: readonly string[];
+  /** MTU for pods that want none of their own, in bytes. */
+  readonly mtu: number;
+  /** Endpoints all of whose traffic is dropped because their policy does not fit. */
+  lockdowns(): readonly EndpointId[];
+  /** Names of the maps that can be shown. */
+  maps(): readonly { readonly name: string; readonly path: string; readonly size: number }[];
+  /** @throws WeirError MAP_NOT_FOUND */
+  dump(name: string): Promise<BPFMap>;
+  /** Forgets all entries of a map that may be emptied. @throws WeirError MAP_NOT_FOUND, REQUEST_INVALID */
+  flush(name: string): Promise<void>;
+  /** Events from now on until `signal` aborts. */
+  monitor(signal: AbortSignal): AsyncIterable<MonitorEvent>;
+  /** Events that were lost because the agent was too slow, since its start. */
+  lostEvents(): number;
+}
+
+/** What the kernel needs to know before anything else. */
+export interface KernelSettings {
+  readonly bpfRoot: string;
+  readonly bpfObjects: string;
+  /** Empty: to be found. */
+  readonly devices: readonly string[];
+  /** Undefined: to be found. */
+  readonly mtu: number | undefined;
+  /** The router's addresses: the host's towards pods, and the pods' gateways. */
+  readonly routers: readonly Address[];
+  readonly podCidrs: readonly Cidr[];
+}
