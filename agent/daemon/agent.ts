@@ -16,6 +16,7 @@ import type { Clock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import { resourceName, type ResourceSource, type ResourceStatus } from '../model/resource.ts';
 import { DEFAULT_DECODE_OPTIONS } from '../policy/api/index.ts';
+import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
@@ -52,9 +53,9 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   const families = { ipv4: config.podCidrs.ipv4 !== undefined, ipv6: config.podCidrs.ipv6 !== undefined };
   const health = new Health(clock);
   const engine = createPolicyEngine({
+    ...DEFAULT_POLICY_CONFIG,
     enforcement: config.policyEnforcement,
     allowLocalhost: config.allowLocalhost !== 'policy',
-    hostFirewall: false,
     clusterName: config.clusterName,
     enableIPv4: families.ipv4,
     enableIPv6: families.ipv6,
