@@ -57,14 +57,27 @@ ALWAYS_INLINE __u8 match_kind(bool exact, __u8 prefix)
 	return exact ? MATCH_L3_L4 : MATCH_L4_ONLY;
 }
 
-/* An entry that names no authentication type has that of the less specific match that covers it, if there is one (S11). */
+/* The level of a precedence, without what a redirect adds to it (S8). */
+#define PRECEDENCE_LEVEL(precedence) ((precedence) >> 8)
+
+ALWAYS_INLINE __u8 wanted_auth(const struct policy_entry *entry)
+{
+	return entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
+}
+
+/*
+ * An entry that does not itself name an authentication type takes that of the other match, if that one allows too, is of no
+ * lower level, and asks for more (S11).
+ */
 ALWAYS_INLINE __u8 auth_type_of(const struct policy_entry *entry, const struct policy_entry *other)
 {
-	if (entry->flags & POLICY_AUTH_EXPLICIT || !other || other->flags & POLICY_DENY)
-		return entry->auth_type;
-	if (entry_prefix(other) > entry_prefix(entry) || !(other->flags & POLICY_AUTH_EXPLICIT))
-		return entry->auth_type;
-	return other->auth_type;
+	__u8 own = wanted_auth(entry);
+
+	if (!other || (entry->flags & POLICY_AUTH_EXPLICIT) || (other->flags & POLICY_DENY))
+		return own;
+	if (PRECEDENCE_LEVEL(other->precedence) < PRECEDENCE_LEVEL(entry->precedence))
+		return own;
+	return wanted_auth(other) > own ? wanted_auth(other) : own;
 }
 
 ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct policy_answer *answer)
@@ -105,9 +118,8 @@ ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct 
 		return;
 	}
 	answer->proxy_port = entry->proxy_port;
-	/* The exact match's protocol and port may be wider than the wildcard's: only a covering entry passes its type on. */
-	answer->auth_type = entry == exact ? auth_type_of(entry, other) : entry->auth_type;
-	if (answer->auth_type != AUTH_NONE && answer->auth_type != AUTH_DISABLED)
+	answer->auth_type = auth_type_of(entry, other);
+	if (answer->auth_type != AUTH_NONE)
 		answer->reason = DROP_AUTH_REQUIRED;
 	else if (answer->proxy_port)
 		answer->reason = DROP_NO_PROXY;

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { BpfMap } from '../../agent/kernel/bpf-map.ts';
 import { BpfObject } from '../../agent/kernel/bpf-object.ts';
+import { RingBuffer } from '../../agent/kernel/ring-buffer.ts';
 import { programTestRun } from '../../agent/kernel/test-run.ts';
 import { pinFolder } from '../../agent/kernel/testbed.ts';
 import { parseAddress, parseCidr } from '../../agent/model/address.ts';
@@ -28,10 +29,12 @@ import {
   endpointInfo,
   endpointKey,
   endpointState,
+  event,
   ipcacheInfo,
   ipcacheKey,
   traffic,
   u32,
+  type Event,
 } from '../../bpf/gen/structs.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
@@ -120,11 +123,13 @@ export interface RunContext {
 export class TestNode implements Disposable {
   readonly #stack = new DisposableStack();
   readonly #pins = this.#stack.use(pinFolder());
+  readonly #reported: Event[] = [];
+  #events: RingBuffer | undefined;
   readonly host: BpfObject;
   readonly maps: Readonly<Record<MapName, BpfMap>>;
 
   private constructor(config: Partial<BpfHostConfig>) {
-    this.host = this.#stack.use(this.#load('bpf_host', (bytes) => writeBpfHostConfig(viewOf(bytes), config)));
+    this.host = this.#stack.use(this.load('bpf_host', (view) => writeBpfHostConfig(view, config)));
     const names = Object.keys(MAPS) as MapName[];
     this.maps = Object.fromEntries(names.map((name) => [name, new BpfMap(this.host.mapFd(name), name)])) as Record<
       MapName,
@@ -138,13 +143,14 @@ export class TestNode implements Disposable {
     return new TestNode(config);
   }
 
-  #load(name: ObjectName, write: (bytes: Buffer) => void): BpfObject {
+  /** Loads an object with `write` applied to its config section; the maps are the node's. */
+  load(name: ObjectName, write: (config: DataView) => void): BpfObject {
     const { file, maps } = OBJECTS[name];
     const shared = maps.filter((map) => MAPS[map].pinned);
     return BpfObject.load({
       name,
       elf: readFileSync(path.join(root, 'dist/bpf', file)),
-      data: { '.rodata.config': write },
+      data: { '.rodata.config': (bytes) => write(viewOf(bytes)) },
       pins: Object.fromEntries(shared.map((map) => [map, this.#pins.at(map)])),
       maxEntries: MAX_ENTRIES,
     });
@@ -153,8 +159,8 @@ export class TestNode implements Disposable {
   /** Loads an endpoint's programs, opens delivery to it, and tells the ipcache about it. */
   endpoint(endpoint: TestEndpoint): EndpointPrograms {
     const macs = endpointMacs(endpoint.id);
-    const object = this.#load('bpf_lxc', (bytes) =>
-      writeBpfLxcConfig(viewOf(bytes), {
+    const object = this.load('bpf_lxc', (view) =>
+      writeBpfLxcConfig(view, {
         endpointId: endpoint.id,
         endpointIdentity: endpoint.identity,
         endpointIpv4: parseAddress(endpoint.ipv4).bytes,
@@ -236,6 +242,15 @@ export class TestNode implements Disposable {
     for await (const { key, value } of this.maps.weir_ct4.entries()) found.push(decodeConnection(4, key, value));
     for await (const { key, value } of this.maps.weir_ct6.entries()) found.push(decodeConnection(6, key, value));
     return found;
+  }
+
+  /** Takes what the programs reported since the last time; opened at the first call, so that one sees nothing. */
+  events(): Event[] {
+    this.#events ??= this.#stack.use(
+      RingBuffer.open(this.maps.weir_events.fd, (data, offset) => this.#reported.push(event.read(data, offset))),
+    );
+    this.#events.drain();
+    return this.#reported.splice(0);
   }
 
   async forgetConnections(): Promise<void> {

@@ -1,0 +1,208 @@
+/** What the programs report, and what they keep to themselves. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { parseAddress } from '../../agent/model/address.ts';
+import * as C from '../../bpf/gen/constants.ts';
+import * as D from '../../bpf/gen/drops.ts';
+import type { BpfLxcConfig } from '../../bpf/gen/config.ts';
+import type { Event } from '../../bpf/gen/structs.ts';
+import { ip, TCP } from './frame.ts';
+import { TestNode, type EndpointPrograms } from './node.ts';
+
+const PEER = { identity: 3000, ipv4: '10.2.0.1', ipv6: 'fd02::1' };
+const EGRESS = { direction: 'egress', identity: PEER.identity, protocol: 6, port: 80, cookie: 77 } as const;
+
+let node: TestNode;
+let id = 30;
+before(async () => {
+  node = await TestNode.start();
+  node.ipcache(PEER.ipv4, PEER.identity);
+  node.ipcache(PEER.ipv6, PEER.identity);
+  node.events();
+});
+after(() => node[Symbol.dispose]());
+beforeEach(() => node.forgetConnections());
+
+interface Pod {
+  readonly id: number;
+  readonly identity: number;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly programs: EndpointPrograms;
+}
+
+function podWith(config: Partial<BpfLxcConfig>): Pod {
+  id++;
+  const endpoint = { id, identity: 1000 + id, ipv4: `10.0.0.${id}`, ipv6: `fd00::${id}`, config };
+  return { ...endpoint, programs: node.endpoint(endpoint) };
+}
+
+const KIND = new Map<number, string>([
+  [C.EVENT_DROP, 'drop'],
+  [C.EVENT_TRACE, 'trace'],
+  [C.EVENT_POLICY_VERDICT, 'verdict'],
+]);
+const kinds = (events: readonly Event[]): string[] => events.map((e) => KIND.get(e.type) ?? String(e.type));
+
+for (const family of ['ipv4', 'ipv6'] as const) {
+  const send = (pod: Pod, port: number, flags: number = TCP.syn): void =>
+    void pod.programs.run(
+      'from_container',
+      ip({ from: pod[family], to: PEER[family], payload: { tcp: [4000, port], flags } }),
+    );
+
+  describe(`events, ${family}`, () => {
+    test("a new connection is one verdict with the rule's cookie; what follows is silent", () => {
+      const pod = podWith({});
+      pod.programs.allow(EGRESS);
+      send(pod, 80);
+      const [verdict, ...more] = node.events();
+      assert.deepEqual(more, []);
+      const padded = Buffer.alloc(16);
+      padded.set(parseAddress(pod[family]).bytes);
+      assert.deepEqual(
+        {
+          type: verdict!.type,
+          verdict: verdict!.verdict,
+          match: verdict!.match,
+          cookie: verdict!.cookie,
+          endpoint: verdict!.endpoint,
+          direction: verdict!.direction,
+          family: verdict!.family,
+          protocol: verdict!.protocol,
+          flags: verdict!.tcpFlags,
+          ports: [verdict!.sourcePort, verdict!.destinationPort],
+          identities: [verdict!.sourceIdentity, verdict!.destinationIdentity],
+          hook: verdict!.hook,
+          status: verdict!.ctStatus,
+          source: Buffer.from(verdict!.source),
+          reason: verdict!.reason,
+        },
+        {
+          type: C.EVENT_POLICY_VERDICT,
+          verdict: C.VERDICT_ALLOW,
+          match: C.MATCH_L3_L4,
+          cookie: 77,
+          endpoint: pod.id,
+          direction: C.DIRECTION_EGRESS,
+          family: family === 'ipv4' ? 4 : 6,
+          protocol: 6,
+          flags: TCP.syn,
+          ports: [4000, 80],
+          identities: [pod.identity, PEER.identity],
+          hook: C.HOOK_FROM_CONTAINER,
+          status: C.CT_STATUS_NEW,
+          source: padded,
+          reason: 0,
+        },
+      );
+      assert.ok(process.hrtime.bigint() - verdict!.time < 10_000_000_000n, 'on the clock that Node reads too');
+      send(pod, 80, TCP.ack);
+      assert.deepEqual(node.events(), []);
+    });
+
+    test('a denial is a verdict and a drop, with the reason and the rule', () => {
+      const pod = podWith({});
+      send(pod, 80);
+      assert.deepEqual(kinds(node.events()), ['verdict', 'drop']);
+      pod.programs.allow({ ...EGRESS, deny: true });
+      send(pod, 80);
+      const [verdict, drop] = node.events();
+      assert.deepEqual([verdict!.verdict, verdict!.cookie, verdict!.reason], [C.VERDICT_DENY, 77, D.DROP_POLICY_DENY]);
+      assert.deepEqual([drop!.reason, drop!.destinationIdentity], [D.DROP_POLICY_DENY, PEER.identity]);
+    });
+
+    test('a connection that is cut is reported once as a verdict, then packet by packet as drops', () => {
+      const pod = podWith({});
+      pod.programs.allow(EGRESS);
+      send(pod, 80);
+      pod.programs.revoke(EGRESS);
+      node.raiseRevision(pod.id);
+      node.events();
+      send(pod, 80, TCP.ack);
+      send(pod, 80, TCP.ack);
+      assert.deepEqual(kinds(node.events()), ['verdict', 'drop', 'drop']);
+    });
+
+    test('audit mode says what would have been', () => {
+      const pod = podWith({ auditMode: true });
+      send(pod, 80);
+      const [verdict, ...more] = node.events();
+      assert.deepEqual(more, []);
+      assert.deepEqual([verdict!.verdict, verdict!.reason], [C.VERDICT_AUDIT, D.DROP_POLICY_DENIED]);
+    });
+
+    test('each kind can be switched off', () => {
+      const quiet = podWith({ dropEvents: false });
+      send(quiet, 80);
+      assert.deepEqual(kinds(node.events()), ['verdict']);
+      const silent = podWith({ dropEvents: false, verdictEvents: false });
+      send(silent, 80);
+      assert.deepEqual(node.events(), []);
+    });
+
+    test('traces: first packets, or every packet', () => {
+      const first = podWith({ verdictEvents: false, traceEvents: true });
+      const all = podWith({ verdictEvents: false, traceEvents: true, traceEveryPacket: true });
+      for (const [pod, expected] of [
+        [first, 2],
+        [all, 4],
+      ] as const) {
+        pod.programs.allow(EGRESS);
+        for (const flags of [TCP.syn, TCP.ack, TCP.ack, TCP.fin | TCP.ack]) send(pod, 80, flags);
+        assert.deepEqual(
+          kinds(node.events()),
+          Array.from({ length: expected }, () => 'trace'),
+        );
+      }
+    });
+
+    test('a packet that breaks off the parse is reported with what was read', () => {
+      const pod = podWith({});
+      const frame = ip({ from: pod[family], to: PEER[family], payload: { raw: Buffer.alloc(4), protocol: 6 } });
+      pod.programs.run('from_container', frame);
+      const [drop] = node.events();
+      assert.deepEqual([drop!.reason, drop!.protocol, drop!.length], [D.DROP_CT_INVALID_HEADER, 6, frame.length]);
+    });
+
+    test('a delivery that fails for want of a program is reported', () => {
+      const pod = podWith({ verdictEvents: false });
+      const ghost = family === 'ipv4' ? '10.0.0.250' : 'fd00::250';
+      node.local(ghost, { id: 250, identity: 1250 });
+      pod.programs.allow({ direction: 'egress' });
+      pod.programs.run('from_container', ip({ from: pod[family], to: ghost, payload: { udp: [1, 2] } }));
+      assert.deepEqual(
+        node.events().map((e) => e.reason),
+        [D.DROP_ENDPOINT_NOT_READY],
+      );
+    });
+
+    test('policy accounting counts under the key of the entry that decided', async () => {
+      const pod = podWith({ policyAccounting: true, verdictEvents: false });
+      pod.programs.allow({ ...EGRESS, port: 64, portPrefix: 10 });
+      send(pod, 80);
+      send(pod, 81);
+      const rows = [];
+      for await (const { key, value } of node.maps.weir_policystats.entries()) rows.push({ key, value });
+      const mine = rows.filter(({ key }) => key.readUInt16LE(0) === pod.id);
+      assert.equal(mine.length, 1);
+      const { key, value } = mine[0]!;
+      assert.deepEqual(
+        [key[2], key[3], key.readUInt32LE(4), key.readUInt16BE(8), key[10]],
+        [1, 6, PEER.identity, 64, 18],
+      );
+      let packets = 0n;
+      for (let at = 0; at < value.length; at += 16) packets += value.readBigUInt64LE(at);
+      assert.equal(packets, 2n);
+    });
+  });
+}
+
+test('what does not fit into the ring buffer is counted', async () => {
+  const pod = podWith({ verdictEvents: false });
+  const frame = ip({ from: PEER.ipv4, to: pod.ipv4, payload: { udp: [1, 2] } });
+  pod.programs.run('from_container', frame, { repeat: 2000 });
+  const { 'egress DROP_RATE_LIMITED_EVENT': lost = 0 } = await node.counters();
+  assert.ok(lost > 0);
+  assert.equal(node.events().length + lost, 2000);
+});
