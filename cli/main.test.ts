@@ -51,3 +51,20 @@ test('a reader that leaves ends a monitor well', async () => {
   const [stderr, [code]] = await Promise.all([text(child.stderr!), once(child, 'close') as Promise<[number | null]>]);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
 });
+
+test('a simple command loads no package but commander: it starts fast', async () => {
+  const spy = `import { registerHooks } from 'node:module';
+    registerHooks({ load(url, context, next) {
+      const name = /node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1];
+      if (name !== undefined) process.stderr.write(name + '\\n');
+      return next(url, context);
+    } });`;
+  const child = spawn(
+    process.execPath,
+    ['--import', `data:text/javascript,${encodeURIComponent(spy)}`, MAIN, 'version', '--client'],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const { code, stderr } = await result(child);
+  assert.equal(code, 0);
+  assert.deepEqual([...new Set(stderr.trim().split('\n'))], ['commander']);
+});

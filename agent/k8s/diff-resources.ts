@@ -28,6 +28,8 @@ export function diffResources(before: ResourceSet, after: ResourceSet): Resource
 }
 
 function sameObject(a: Resource, b: Resource): boolean {
+  // Files that did not change hand in the very same objects.
+  if (a === b) return true;
   return a.apiVersion === b.apiVersion && a.uid === b.uid && isDeepStrictEqual(a.object, b.object);
 }
 

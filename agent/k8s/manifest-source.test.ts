@@ -6,7 +6,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { WeirError } from '../model/errors.ts';
 import { resourceName, type ResourceEvent } from '../model/resource.ts';
 import { formatIssue, type ManifestIssue } from './manifest-issue.ts';
-import { ManifestSource } from './manifest-source.ts';
+import { ManifestSource, type Watch } from './manifest-source.ts';
 
 const pod = (name: string, app = 'web'): string =>
   `apiVersion: v1\nkind: Pod\nmetadata:\n  name: ${name}\n  labels: {app: ${app}}\n`;
@@ -19,13 +19,14 @@ class Watched {
   readonly source: ManifestSource;
   #wake: () => void = () => undefined;
 
-  constructor(directory: string) {
+  constructor(directory: string, watch?: Watch) {
     this.directory = directory;
     this.source = new ManifestSource({
       directory,
       quietMs: 20,
       // Only inotify may bring changes, or the test fails by its time limit.
       rescanMs: 3_600_000,
+      ...(watch === undefined ? {} : { watch }),
       onIssues: (issues) => {
         this.issues = issues;
         this.#wake();
@@ -41,11 +42,15 @@ class Watched {
       await rm(directory, { recursive: true, force: true });
     });
     for (const [name, text] of Object.entries(files)) await watched.write(name, text);
-    await watched.source.start((event) => {
-      watched.events.push(describeEvent(event));
-      watched.#wake();
-    });
+    await watched.start();
     return watched;
+  }
+
+  async start(): Promise<void> {
+    await this.source.start((event) => {
+      this.events.push(describeEvent(event));
+      this.#wake();
+    });
   }
 
   path(name: string): string {
@@ -232,6 +237,20 @@ test('a mounted ConfigMap changes as a whole', limit, async (t) => {
   await publish('2026_3', { 'a.yaml': pod('a', 'cache'), 'b.yaml': pod('b', 'db') });
   await w.expect(5, 'upsert Pod default/a cache');
   assert.deepEqual(w.issues, []);
+});
+
+test('without inotify the directory is polled', limit, async (t) => {
+  const w = new Watched(await mkdtemp(path.join(os.tmpdir(), 'weir-manifests-')), () => {
+    throw new Error('ENOSPC: no watches left');
+  });
+  t.after(async () => {
+    await w.source.stop();
+    await rm(w.directory, { recursive: true });
+  });
+  await w.start();
+  assert.match(w.issues[0]!.message, /cannot be watched and is read every 1000 ms instead: ENOSPC/);
+  await w.write('a.yaml', pod('a'));
+  await w.expect(1, 'upsert Pod default/a web');
 });
 
 test('after stop nothing is delivered', limit, async (t) => {

@@ -20,7 +20,11 @@ export interface ManifestSourceOptions {
   readonly quietMs?: number;
   /** How often the directory is read though nothing was heard: inotify loses events when its queue overflows. */
   readonly rescanMs?: number;
+  /** Stands in for `fs.watch` in tests. */
+  readonly watch?: Watch;
 }
+
+export type Watch = (directory: string, options: { readonly persistent: false }, onChange: () => void) => FSWatcher;
 
 /** Under a steady stream of changes the directory is read this often nevertheless. */
 const LONGEST_WAIT_MS = 1000;
@@ -42,6 +46,7 @@ export class ManifestSource implements ResourceSource {
   readonly #options: ManifestSourceOptions;
   readonly #clock: Clock;
   readonly #quietMs: number;
+  readonly #openWatch: Watch;
   readonly #scanner: DirectoryScanner;
   readonly #watchers = new Map<string, FSWatcher>();
   #set = ManifestSet.empty;
@@ -58,6 +63,7 @@ export class ManifestSource implements ResourceSource {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#quietMs = options.quietMs ?? 50;
+    this.#openWatch = options.watch ?? watch;
     this.#scanner = new DirectoryScanner(options.directory, () => Date.now());
   }
 
@@ -174,7 +180,7 @@ export class ManifestSource implements ResourceSource {
     for (const [id, path] of wanted) {
       if (this.#watchers.has(id)) continue;
       try {
-        const watcher = watch(path, { persistent: false }, () => this.#changed());
+        const watcher = this.#openWatch(path, { persistent: false }, () => this.#changed());
         watcher.on('error', () => this.#dropWatch(id, watcher));
         this.#watchers.set(id, watcher);
         opened = true;
