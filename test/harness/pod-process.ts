@@ -15,9 +15,9 @@ async function handle(command: Command): Promise<string> {
     case 'serve':
       return await serve(command.port);
     case 'tcp':
-      return await tcp(command.host, command.port, command.timeoutMs);
+      return await tcp(command);
     case 'udp':
-      return await udp(command.host, command.port, command.timeoutMs);
+      return await udp(command);
     case 'icmp':
       return await icmp(command.host, command.timeoutMs);
     case 'hold':
@@ -42,8 +42,10 @@ async function serve(port: number): Promise<string> {
   return 'ok';
 }
 
-async function tcp(host: string, port: number, timeoutMs: number): Promise<string> {
-  const socket = net.connect({ host, port });
+type Exchange = Extract<Command, { op: 'tcp' | 'udp' }>;
+
+async function tcp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string> {
+  const socket = net.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
   const result = await exchange(socket, timeoutMs, 'connect');
   socket.destroy();
   return result;
@@ -91,7 +93,7 @@ function exchange(socket: net.Socket, timeoutMs: number, when: 'connect' | 'now'
   });
 }
 
-function udp(host: string, port: number, timeoutMs: number): Promise<string> {
+function udp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string> {
   const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
   const text = `weir ${process.hrtime.bigint()}`;
   return new Promise((resolve) => {
@@ -103,7 +105,9 @@ function udp(host: string, port: number, timeoutMs: number): Promise<string> {
     const timer = setTimeout(() => finish('timeout'), timeoutMs);
     socket.once('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
     socket.once('message', (message) => finish(message.toString() === text ? 'ok' : 'garbled'));
-    socket.connect(port, host, () => socket.send(text));
+    socket.bind({ port: 0, ...(localAddress === undefined ? {} : { address: localAddress }) }, () =>
+      socket.connect(port, host, () => socket.send(text)),
+    );
   });
 }
 
