@@ -73,6 +73,7 @@ describe('issues name file, line, column, object and field', () => {
     ['a scalar', 'hello', 'error m.yaml:1:1: is not a Kubernetes object: expected a mapping'],
     ['no apiVersion', 'kind: Pod', 'error m.yaml:1:1: apiVersion: is missing'],
     ['no kind', 'apiVersion: v1', 'error m.yaml:1:1: kind: is missing'],
+    ['a list of nothing', 'apiVersion: v1\nkind: List\nitems: {}', 'error m.yaml:3:1: items: must be a list, not {}'],
     ['no metadata', 'apiVersion: v1\nkind: Pod', 'error m.yaml:1:1: Pod: metadata: is missing'],
     [
       'no name',

@@ -74,6 +74,8 @@ class ManifestParser {
     } else if (typeof kind !== 'string' || kind === '') {
       this.#issue('error', node, 'kind', { field: 'kind', message: wanted(kind, 'a string') });
     } else if (Array.isArray(value['items']) && kind.endsWith('List')) this.#list(node, value['items']);
+    else if (kind === 'List')
+      this.#issue('error', node, 'items', { field: 'items', message: wanted(value['items'], 'a list') });
     else this.#known(node, value, apiVersion, kind);
   }
 
