@@ -31,13 +31,11 @@ export function parseProtocol(text: string, reading: Reading): Protocol | Refuse
   }
   const known: string[] = Object.keys(PORT_PROTOCOLS);
   if (Object.hasOwn(EXTENDED_PROTOCOLS, name)) {
-    if (reading.options.extendedIPProtocols) {
-      return { number: EXTENDED_PROTOCOLS[name as keyof typeof EXTENDED_PROTOCOLS], hasPorts: false };
+    if (!reading.options.extendedIPProtocols) {
+      const remedy = 'turn on enable-extended-ip-protocols';
+      reading.schemaIssue(`protocol ${name} is not enabled`, { value: text, remedy });
     }
-    return reading.issue(`protocol ${name} is not enabled`, {
-      value: text,
-      remedy: 'turn on enable-extended-ip-protocols',
-    });
+    return { number: EXTENDED_PROTOCOLS[name as keyof typeof EXTENDED_PROTOCOLS], hasPorts: false };
   }
   if (name.startsWith('ICMP')) {
     return reading.issue(`${text} has types instead of ports`, {
