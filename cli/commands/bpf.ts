@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type {
+  BPFMap,
   ConntrackMapFields,
   EndpointMapFields,
   IpcacheMapFields,
@@ -140,8 +141,12 @@ export function mapCommand(runner: Runner): Command {
 async function listMaps(context: Context, _words: readonly string[], options: { verbose?: true }): Promise<void> {
   const list = await context.client.maps();
   const maps = list.maps ?? [];
-  await context.print(list, () => {
+  await context.print(list, async () => {
     if (options.verbose !== true) return context.table(mapListRows(maps));
-    return maps.map((map) => `## Map: ${mapName(map)}\n${context.table(mapEntryRows(map))}\n`).join('');
+    // The list may name maps without what they hold.
+    const dump = async (map: BPFMap): Promise<BPFMap> =>
+      map.cache === undefined ? context.client.map(mapName(map)) : map;
+    const dumps = await Promise.all(maps.map(dump));
+    return dumps.map((map) => `## Map: ${mapName(map)}\n${context.table(mapEntryRows(map))}\n`).join('');
   });
 }

@@ -95,7 +95,7 @@ function staleRows({ stale }: StatusResponse): Row[] {
 function monitorRows({ nodeMonitor }: StatusResponse): Row[] {
   if (nodeMonitor === undefined) return [];
   const { cpus, npages, pagesize, lost, unknown } = nodeMonitor;
-  const memory = npages === undefined ? '' : ` with ${npages}x${pagesize ?? 0} of shared memory`;
+  const memory = npages === undefined || npages === 0 ? '' : ` with ${npages}x${pagesize ?? 0} of shared memory`;
   const trouble: Row[] =
     (lost ?? 0) + (unknown ?? 0) === 0
       ? []

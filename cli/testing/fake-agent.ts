@@ -82,7 +82,7 @@ export class FakeAgent implements AsyncDisposable {
     app.get('/v1/ip', () => models.IPS);
     app.get('/v1/policy', () => models.POLICY);
     app.get('/v1/policy/selectors', () => models.SELECTORS);
-    app.get('/v1/map', () => ({ maps: [...MAPS.values()] }));
+    app.get('/v1/map', () => ({ maps: [...MAPS.values()].map((map, i) => (i === 0 ? { path: map.path! } : map)) }));
     app.get<{ Params: Id }>('/v1/map/:id', (request) => {
       const map = MAPS.get(request.params.id);
       if (map === undefined) throw new WeirError('MAP_NOT_FOUND', `there is no map ${request.params.id}`);
