@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { formatAddress } from '../model/address.ts';
+import { endpointId } from '../model/endpoint.ts';
+import { WeirError } from '../model/errors.ts';
+import { Rtnetlink } from '../kernel/rtnetlink.ts';
+import { TcxLink } from '../kernel/tcx.ts';
+import { EventReader } from '../flow/event-reader.ts';
+import { inOwnNetns } from './own-netns.ts';
+import { ALLOW_ALL, Conversation, policy, policyRule, testNode, TestPod, type TestNode } from './traffic-testbed.ts';
+
+/** Everything that endpoints leave in the node: links, pins, routes, entries. Empty when there is nothing. */
+async function traces(node: TestNode): Promise<string[]> {
+  using links = Rtnetlink.open();
+  const found = links.links().map(({ name }) => name).filter((name) => name.startsWith('wr')); // prettier-ignore
+  found.push(...readdirSync(node.bpfRoot).filter((name) => /^weir_policy_\d/.test(name)));
+  found.push(...readdirSync(path.join(node.bpfRoot, 'links')).filter((name) => name !== 'node'));
+  for (const family of [4, 6] as const) {
+    const routes = links
+      .routes(family)
+      .filter(({ kind, index }) => kind === 'unicast' && index !== node.network.host.index);
+    found.push(...routes.map(({ destination }) => `route ${formatAddress(destination.address)}`));
+  }
+  for await (const [address, { host }] of node.maps.lxc.entries())
+    if (!host) found.push(`lxc ${formatAddress(address)}`);
+  for (let id = 1; id < 50; id++) if (node.maps.call.has(endpointId(id))) found.push(`call ${id}`);
+  for (const map of node.maps.conntrack) {
+    for await (const { local, remote } of map.connections())
+      found.push(`ct ${formatAddress(local)} ${formatAddress(remote)}`);
+  }
+  return found;
+}
+
+const isCode = (code: string) => (error: unknown) => error instanceof WeirError && error.code === code;
+
+if (inOwnNetns(import.meta.filename)) {
+  describe('endpoints on a real kernel', () => {
+    test('pods reach each other as far as policy goes, the host reaches them, and removal leaves nothing', async () => {
+      await using node = await testNode();
+      {
+        await using a = await TestPod.create(node, 11);
+        await using b = await TestPod.create(node, 12);
+        await a.install(ALLOW_ALL);
+        // Egress alone: nothing may come in.
+        await b.install(policy('egress 0'));
+        for (const pod of [a, b]) {
+          const status = await node.endpoints.linkStatus(pod.link, `/proc/self/fd/${pod.netns.fd}`);
+          assert.deepEqual([status.hostUp, status.container?.up, status.attached], [true, true, true]);
+        }
+        for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), false, formatAddress(to));
+        for (const to of a.addresses) assert.equal(await b.pings(formatAddress(to)), true, formatAddress(to));
+        await node.endpoints.updatePolicy(b.id, { upserts: [policyRule(`ingress ${a.identity}`)], deletes: [] });
+        for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), true, formatAddress(to));
+        // The router answers, and nobody else's address leads anywhere.
+        assert.equal(await a.pings('10.1.0.1'), true);
+        assert.equal(await a.pings('fd00:1::1'), true);
+        assert.equal(await a.pings('10.1.0.99'), false);
+      }
+      assert.deepEqual(await traces(node), []);
+    });
+
+    for (const family of [4, 6] as const) {
+      test(`a policy change cuts an existing IPv${family} connection, and another heals it`, async () => {
+        await using node = await testNode();
+        await using a = await TestPod.create(node, 11);
+        await using b = await TestPod.create(node, 12);
+        await a.install(ALLOW_ALL);
+        const allow = policyRule(`ingress ${a.identity} 6/8080`);
+        await b.install(policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
+        const talk = await Conversation.start(a, b, formatAddress(family === 4 ? b.ipv4 : b.ipv6), 8080);
+        assert.equal(await talk.says('one', 5000), true);
+        await node.endpoints.updatePolicy(b.id, { upserts: [], deletes: [allow[0]] });
+        assert.equal(await talk.says('two', 700), false);
+        await node.endpoints.replacePolicy(b.id, policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
+        assert.equal(await talk.hears('two', 10_000), true);
+        // A deny for one identity beats the allow for all.
+        await node.endpoints.replacePolicy(b.id, policy('ingress 0', `ingress ${a.identity} 6/8080 deny`, 'egress 0'));
+        assert.equal(await talk.says('three', 700), false);
+      });
+    }
+
+    test('programs of a running endpoint are replaced by update: the links stay the same', async () => {
+      await using node = await testNode();
+      await using a = await TestPod.create(node, 11);
+      await using b = await TestPod.create(node, 12);
+      for (const pod of [a, b]) await pod.install(ALLOW_ALL);
+      const talk = await Conversation.start(a, b, formatAddress(b.ipv4), 8080);
+      const info = () => {
+        using link = TcxLink.openPinned(path.join(node.bpfRoot, 'links', String(b.id), 'from_container'));
+        return link!.info();
+      };
+      const before = info();
+      await b.install(policy('ingress 0', 'egress 0', 'ingress 7'));
+      assert.equal(info().id, before.id);
+      assert.notEqual(info().programId, before.programId);
+      assert.equal(await talk.says('after', 5000), true);
+    });
+
+    test('another agent takes over: what stood goes on, what nobody knows is pruned', async () => {
+      const node = await testNode();
+      // Cleans up in place of the first.
+      await using successor = await testNode({ bpfRoot: node.bpfRoot });
+      await using a = await TestPod.create(node, 11);
+      await using b = await TestPod.create(node, 12);
+      const c = await TestPod.create(node, 13);
+      for (const pod of [a, b, c]) await pod.install(ALLOW_ALL);
+      const talk = await Conversation.start(a, b, formatAddress(b.ipv4), 8080);
+      assert.equal(await c.pings('10.1.0.11'), true);
+      node[Symbol.dispose]();
+      assert.equal(await talk.says('without an agent', 5000), true);
+      for (const pod of [a, b]) await pod.moveTo(successor, ALLOW_ALL);
+      await successor.endpoints.prune(new Set([a.id, b.id]));
+      assert.equal(await talk.says('after the prune', 5000), true);
+      const left = await traces(successor);
+      const itsOwn = /^(13|call 13|weir_policy_13|wr0{9}d|(route|lxc|ct) (10\.1\.0\.13|fd00:1::d).*)$/;
+      assert.deepEqual(left.filter((text) => itsOwn.test(text)), []); // prettier-ignore
+      assert.ok(left.includes('weir_policy_11') && left.includes('lxc 10.1.0.12'), left.join(', '));
+      c.netns.close();
+    });
+
+    test('a refusal of the verifier, a vanished link or a full map leave nothing of a new endpoint', async () => {
+      await using node = await testNode({ sizes: { weir_policy: 2, weir_ipcache: 64 } });
+      await using pod = await TestPod.create(node, 11);
+      const many = policy('ingress 0', 'egress 0', 'ingress 9');
+      await assert.rejects(pod.install(many), isCode('BPF_MAP_FULL'));
+      const gone = { ...pod.link, hostIfIndex: 9999 as typeof pod.link.hostIfIndex };
+      const program = { id: pod.id, identity: pod.identity, link: gone, ipv4: pod.ipv4, auditMode: false };
+      await assert.rejects(node.endpoints.install(program, ALLOW_ALL), isCode('SYSCALL_FAILED'));
+      assert.deepEqual(await traces(node), [pod.link.hostIfName]);
+      await assert.rejects(
+        node.endpoints.updatePolicy(pod.id, { upserts: [], deletes: [] }),
+        isCode('ENDPOINT_NOT_FOUND'),
+      );
+
+      // An endpoint that stands is locked down instead, and says so, until its policy fits.
+      await using peer = await TestPod.create(node, 12);
+      await peer.install(ALLOW_ALL);
+      await pod.install(ALLOW_ALL);
+      assert.equal(await peer.pings('10.1.0.11'), true);
+      await assert.rejects(node.endpoints.replacePolicy(pod.id, many), isCode('BPF_MAP_FULL'));
+      assert.deepEqual(node.endpoints.lockdowns(), [pod.id]);
+      assert.equal(await peer.pings('10.1.0.11'), false);
+      await node.endpoints.replacePolicy(pod.id, ALLOW_ALL);
+      assert.deepEqual(node.endpoints.lockdowns(), []);
+      assert.equal(await peer.pings('10.1.0.11'), true);
+    });
+
+    test('drops and verdicts come out of the ring buffer by name, maps can be listed and dumped', async () => {
+      await using node = await testNode();
+      await using a = await TestPod.create(node, 11);
+      await using b = await TestPod.create(node, 12);
+      await a.install(ALLOW_ALL);
+      await b.install(policy());
+      using reader = new EventReader(node.maps.get('weir_events').fd, Date.now());
+      using events = reader.subscribe(100, (event) => event.type === 'drop' && event.protocol === 1);
+      assert.equal(await a.pings('10.1.0.12'), false);
+      for await (const {
+        events: [first],
+      } of events) {
+        assert.ok(first?.type === 'drop');
+        assert.equal(first.reasonText, 'Policy denied');
+        assert.deepEqual([first.endpoint, first.direction], [b.id, 'ingress']);
+        assert.deepEqual([first.source.identity, first.destination.identity], [a.identity, b.identity]);
+        assert.equal(formatAddress(first.destination.address!), '10.1.0.12');
+        break;
+      }
+      assert.ok(node.catalogue.list().some(({ name }) => name === 'weir_policy_11'));
+      const dump = await node.catalogue.dump('weir_policy_11');
+      assert.deepEqual(dump.map(({ key }) => key).sort(), ['Egress: 0 ANY', 'Ingress: 0 ANY']);
+      const metrics = await node.catalogue.dump('weir_metrics');
+      assert.ok(
+        metrics.some(({ fields }) => fields['reason'] === 'Policy denied' && fields['direction'] === 'ingress'),
+      );
+      await assert.rejects(node.catalogue.dump('weir_policy_99'), isCode('MAP_NOT_FOUND'));
+      await assert.rejects(node.catalogue.dump('../../etc/passwd'), isCode('MAP_NOT_FOUND'));
+    });
+  });
+}

@@ -1,0 +1,113 @@
+import type { Address, Cidr } from '../model/address.ts';
+import { endpointId } from '../model/endpoint.ts';
+import { RESERVED_IDENTITY } from '../model/identity.ts';
+import { KernelDatapath } from './datapath.ts';
+import { Devices } from './devices.ts';
+import { Loader, type ProgramSettings } from './loader.ts';
+import { MapCatalogue } from './maps/catalogue.ts';
+import { writeNodeConfig } from './maps/nodeconfig.ts';
+import { NodeMaps, type MapSizes } from './node-maps.ts';
+import { setUpNode, tearDownNode, type NodeNetwork } from './node-network.ts';
+import { Pins } from './pins.ts';
+
+export interface KernelNodeOptions {
+  /** Folder on a BPF file system, which is mounted when absent. */
+  readonly bpfRoot: string;
+  /** Folder of bpf_lxc.o and bpf_host.o. */
+  readonly objects: string;
+  /** The pods' gateways: the host's addresses towards them. */
+  readonly routers: readonly Address[];
+  readonly podCidrs: readonly Cidr[];
+  /** Interfaces to the network; empty: those of the default routes. */
+  readonly devices: readonly string[];
+  readonly mtu?: number;
+  readonly settings?: ProgramSettings;
+  readonly sizes?: MapSizes;
+  /** Nanoseconds of CLOCK_MONOTONIC now. */
+  readonly monotonic: () => bigint;
+}
+
+/** The kernel of one node, ready for endpoints: maps, the node's own devices and programs, and the endpoints' datapath. */
+export class KernelNode implements Disposable {
+  readonly network: NodeNetwork;
+  readonly maps: NodeMaps;
+  readonly endpoints: KernelDatapath;
+  readonly catalogue: MapCatalogue;
+  readonly #stack: DisposableStack;
+
+  private constructor(parts: Omit<KernelNode, typeof Symbol.dispose>, stack: DisposableStack) {
+    this.network = parts.network;
+    this.maps = parts.maps;
+    this.endpoints = parts.endpoints;
+    this.catalogue = parts.catalogue;
+    this.#stack = stack;
+  }
+
+  /**
+   * Idempotent: what an earlier agent left in place is taken over, and goes on enforcing meanwhile.
+   *
+   * @throws WeirError CONFIG_INVALID, BPF_LOAD_FAILED, BPF_MAP_FAILED, NETLINK_FAILED, SYSCALL_FAILED
+   */
+  static async open(options: KernelNodeOptions): Promise<KernelNode> {
+    using undo = new DisposableStack();
+    const pins = new Pins(options.bpfRoot);
+    const maps = undo.use(NodeMaps.open(pins, options.sizes));
+    const loader = await Loader.create(options.objects, pins, maps, options.settings);
+    const network = setUpNode(options);
+    describeNode(maps, network, options.routers);
+    await loader.attachDevice('weir_host', network.host.index, ['from_host']);
+    await loader.detachDevices(
+      (device) => device !== 'weir_host' && !network.devices.some(({ name }) => name === device),
+    );
+    for (const { name, index } of network.devices) await loader.attachDevice(name, index, ['from_netdev', 'to_netdev']);
+    const devices = undo.use(new Devices());
+    const policyMapSize = options.sizes?.weir_policy;
+    const endpoints = undo.use(
+      new KernelDatapath({
+        ...{ pins, maps, loader, devices, routers: options.routers },
+        ...(policyMapSize !== undefined && { policyMapSize }),
+      }),
+    );
+    const catalogue = new MapCatalogue(pins, options.monotonic);
+    return new KernelNode({ network, maps, endpoints, catalogue }, undo.move());
+  }
+
+  /** Gives up descriptors; everything in the kernel goes on enforcing. */
+  [Symbol.dispose](): void {
+    this.#stack.dispose();
+  }
+}
+
+/**
+ * Takes away all that agents put into this node: endpoints' links, programs, maps, pins, the node's devices and routes.
+ * What is already gone is fine.
+ *
+ * @throws KernelError NETLINK_FAILED, SYSCALL_FAILED
+ */
+export async function uninstall(bpfRoot: string): Promise<void> {
+  const pins = new Pins(bpfRoot);
+  using devices = new Devices();
+  // Links first: programs go with their devices, so that nothing passes that nobody judges.
+  await Promise.all(devices.endpointLinks().map(({ name }) => devices.deleteLink(name)));
+  await tearDownNode();
+  await pins.removeAll();
+}
+
+function describeNode(maps: NodeMaps, { host }: NodeNetwork, routers: readonly Address[]): void {
+  const routerIpv4 = routers.find(({ family }) => family === 4);
+  const routerIpv6 = routers.find(({ family }) => family === 6);
+  writeNodeConfig(maps.get('weir_node_config'), {
+    ...(routerIpv4 && { routerIpv4 }),
+    ...(routerIpv6 && { routerIpv6 }),
+    hostIfIndex: host.index,
+    hostMac: host.mac,
+  });
+  maps.lxc.open(routers, {
+    id: endpointId(0),
+    identity: RESERVED_IDENTITY.host,
+    ifIndex: host.index,
+    mac: host.mac,
+    hostMac: host.mac,
+    host: true,
+  });
+}

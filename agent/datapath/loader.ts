@@ -1,0 +1,191 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { CONFIG_SECTION, writeBpfHostConfig, writeBpfLxcConfig, type BpfLxcConfig } from '../../bpf/gen/config.ts';
+import { MAPS } from '../../bpf/gen/maps.ts';
+import { OBJECTS, type ObjectName } from '../../bpf/gen/objects.ts';
+import type { EndpointProgram } from '../model/datapath.ts';
+import type { EndpointId, IfIndex } from '../model/endpoint.ts';
+import { errorText, WeirError } from '../model/errors.ts';
+import type { BpfMap } from '../kernel/bpf-map.ts';
+import { BpfObject } from '../kernel/bpf-object.ts';
+import { attachTcx, detachTcx, TcxLink, tcxProgram, type TcxHook } from '../kernel/tcx.ts';
+import type { NodeMaps } from './node-maps.ts';
+import { type EndpointHook, type NodeHook, type Pins } from './pins.ts';
+
+/** Config variables that are the same for every program of the node. */
+export type ProgramSettings = Partial<
+  Pick<
+    BpfLxcConfig,
+    | 'dropEvents'
+    | 'verdictEvents'
+    | 'traceEvents'
+    | 'traceEveryPacket'
+    | 'policyAccounting'
+    | 'tcpEstablishedSeconds'
+    | 'tcpSynSeconds'
+    | 'tcpClosingSeconds'
+    | 'otherSeconds'
+  >
+>;
+
+/** Where an endpoint's programs go, as its link's host end sees it. */
+const ENDPOINT_HOOKS: Readonly<Record<EndpointHook, TcxHook>> = { from_container: 'ingress', to_container: 'egress' };
+const NODE_HOOKS: Readonly<Record<NodeHook, TcxHook>> = {
+  from_netdev: 'ingress',
+  to_netdev: 'egress',
+  from_host: 'egress',
+};
+
+const hooksOf = Object.entries as <K extends string>(hooks: Readonly<Record<K, TcxHook>>) => [K, TcxHook][];
+
+/** Loads programs with what they must know embedded, and attaches them by pinned links. */
+export class Loader {
+  readonly #objects: Readonly<Record<ObjectName, Buffer>>;
+  readonly #pins: Pins;
+  readonly #maps: NodeMaps;
+  settings: ProgramSettings;
+
+  private constructor(objects: Record<ObjectName, Buffer>, pins: Pins, maps: NodeMaps, settings: ProgramSettings) {
+    this.#objects = objects;
+    this.#pins = pins;
+    this.#maps = maps;
+    this.settings = settings;
+  }
+
+  /**
+   * @param folder holds bpf_lxc.o and bpf_host.o; they are read once
+   * @throws WeirError CONFIG_INVALID when one cannot be read
+   */
+  static async create(folder: string, pins: Pins, maps: NodeMaps, settings: ProgramSettings = {}): Promise<Loader> {
+    const [lxc, host] = await Promise.all([readObject(folder, 'bpf_lxc'), readObject(folder, 'bpf_host')]);
+    return new Loader({ bpf_lxc: lxc, bpf_host: host }, pins, maps, settings);
+  }
+
+  /**
+   * Has the verifier judge an endpoint's programs; nothing is attached yet. The caller closes the object.
+   *
+   * @throws LoadError BPF_LOAD_FAILED
+   */
+  loadEndpoint(program: EndpointProgram, policyMap: BpfMap): BpfObject {
+    const { id, identity, link, ipv4, ipv6, auditMode } = program;
+    return this.#load('bpf_lxc', `bpf_lxc of endpoint ${id}`, { weir_policy: policyMap }, (view) =>
+      writeBpfLxcConfig(view, {
+        ...this.settings,
+        endpointId: id,
+        endpointIdentity: identity,
+        ...(ipv4 && { endpointIpv4: ipv4.bytes }),
+        ...(ipv6 && { endpointIpv6: ipv6.bytes }),
+        endpointMac: link.containerMac,
+        hostMac: link.hostMac,
+        endpointIfindex: link.hostIfIndex,
+        auditMode,
+      }),
+    );
+  }
+
+  /**
+   * Attaches an endpoint's programs to its link, or replaces those that are there without losing a packet.
+   *
+   * @throws KernelError SYSCALL_FAILED; whichever program was attached newly stays so, for the caller to undo
+   */
+  async attachEndpoint(object: BpfObject, id: EndpointId, ifindex: IfIndex): Promise<void> {
+    await allDone(
+      hooksOf(ENDPOINT_HOOKS).map(async ([name, hook]) => {
+        const pin = this.#pins.endpointLink(id, name);
+        this.#pins.makeFolder(pin);
+        await attachTcx(object.program(name).fd, { ifindex, hook, pin });
+      }),
+    );
+  }
+
+  /** Takes an endpoint's programs off its link and removes their pins. */
+  async detachEndpoint(id: EndpointId): Promise<void> {
+    await allDone(hooksOf(ENDPOINT_HOOKS).map(([name]) => detach(this.#pins.endpointLink(id, name))));
+    this.#pins.removeEndpointFolder(id);
+  }
+
+  /** Whether all programs of an endpoint are on that link. */
+  isAttached(id: EndpointId, ifindex: IfIndex): boolean {
+    const pins = hooksOf(ENDPOINT_HOOKS).map(([name]) => this.#pins.endpointLink(id, name));
+    return this.#maps.call.has(id) && pins.every((pin) => tcxProgram(pin, ifindex) !== undefined);
+  }
+
+  /** The device that an endpoint's programs are on; undefined when there is none any more. */
+  deviceOf(id: EndpointId): IfIndex | undefined {
+    for (const [name] of hooksOf(ENDPOINT_HOOKS)) {
+      using link = TcxLink.openPinned(this.#pins.endpointLink(id, name));
+      const ifindex = link?.info().ifindex ?? 0;
+      if (ifindex !== 0) return ifindex as IfIndex;
+    }
+    return undefined;
+  }
+
+  /**
+   * Attaches the node's programs to one of its devices.
+   *
+   * @throws LoadError BPF_LOAD_FAILED; KernelError SYSCALL_FAILED
+   */
+  async attachDevice(device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<void> {
+    // It declares a policy map as all programs do, and never asks it: libbpf gives it an empty one.
+    using object = this.#load('bpf_host', `bpf_host of ${device}`, {}, (view) =>
+      writeBpfHostConfig(view, { ...this.settings, deviceIfindex: ifindex }),
+    );
+    await allDone(
+      programs.map(async (name) => {
+        const pin = this.#pins.nodeLink(device, name);
+        this.#pins.makeFolder(pin);
+        await attachTcx(object.program(name).fd, { ifindex, hook: NODE_HOOKS[name], pin });
+      }),
+    );
+  }
+
+  /** Takes the node's programs off those of its devices for which `leaves` says so. */
+  async detachDevices(leaves: (device: string) => boolean): Promise<void> {
+    await allDone(
+      this.#pins
+        .nodeDevices()
+        .filter(leaves)
+        .map(async (device) => {
+          await allDone(hooksOf(NODE_HOOKS).map(([hook]) => detach(this.#pins.nodeLink(device, hook))));
+          this.#pins.removeNodeFolder(device);
+        }),
+    );
+  }
+
+  #load(name: ObjectName, title: string, own: Record<string, BpfMap>, write: (view: DataView) => void): BpfObject {
+    // By path, not by descriptor: libbpf looks at the path of a map that is pinned by name in any case, and its default
+    // would join the maps of whoever else is on this machine.
+    const shared = OBJECTS[name].maps.filter((map) => MAPS[map].pinned);
+    return BpfObject.load({
+      name: title,
+      elf: this.#objects[name],
+      data: { [CONFIG_SECTION]: (bytes) => write(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)) },
+      pins: Object.fromEntries(shared.map((map) => [map, this.#pins.map(map)])),
+      maxEntries: Object.fromEntries(shared.map((map) => [map, this.#maps.get(map).maxEntries])),
+      reuse: own,
+    });
+  }
+}
+
+async function readObject(folder: string, name: ObjectName): Promise<Buffer> {
+  const file = path.join(folder, OBJECTS[name].file);
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new WeirError('CONFIG_INVALID', `cannot read the kernel programs: ${errorText(cause)}`, {
+      field: '--bpf-objects',
+      remedy: `name the folder that holds ${OBJECTS[name].file}, as \`npm run build\` makes it`,
+      cause,
+    });
+  }
+}
+
+async function detach(pin: string): Promise<void> {
+  await detachTcx(pin);
+}
+
+/** Waits for all, also when one fails, and then throws the first failure. */
+async function allDone(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}

@@ -1,0 +1,151 @@
+import { formatAddress, type Address, type Cidr } from '../model/address.ts';
+import type { IfIndex } from '../model/endpoint.ts';
+import { WeirError } from '../model/errors.ts';
+import type { Mac } from '../model/mac.ts';
+import { ERRNO, isErrno } from '../kernel/errno.ts';
+import { Rtnetlink } from '../kernel/rtnetlink.ts';
+import { addAddress, deleteAddress } from '../kernel/rtnl-address.ts';
+import { changeLink, createVeth, type Link } from '../kernel/rtnl-link.ts';
+import { deleteRoute, setRoute, type Route } from '../kernel/rtnl-route.ts';
+import { readSysctl, writeSysctl, type SysctlName } from '../kernel/sysctl.ts';
+
+/** The pair of devices that is the node's side of the pod network; the first carries the routers' addresses. */
+const HOST_DEVICE = 'weir_host';
+const NET_DEVICE = 'weir_net';
+
+export interface NodeNetworkOptions {
+  /** The pods' gateways. */
+  readonly routers: readonly Address[];
+  readonly podCidrs: readonly Cidr[];
+  /** Interfaces to the network; empty: those of the default routes. */
+  readonly devices: readonly string[];
+  /** Bytes; absent: the smallest of the devices'. */
+  readonly mtu?: number;
+}
+
+/** What stands after {@link setUpNode}. */
+export interface NodeNetwork {
+  readonly host: { readonly index: IfIndex; readonly mac: Mac };
+  readonly devices: readonly Link[];
+  readonly mtu: number;
+}
+
+const DEFAULT_MTU = 1500;
+
+/**
+ * Makes the agent's network namespace a router for pods: `weir_host`, forwarding, and a route that refuses what goes to
+ * pod addresses nobody has. Idempotent.
+ *
+ * @throws WeirError CONFIG_INVALID for a device that does not exist; KernelError
+ */
+export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
+  using links = Rtnetlink.open();
+  const devices = networkDevices(links, options.devices);
+  const mtu = options.mtu ?? Math.min(DEFAULT_MTU, ...devices.map((device) => device.mtu));
+  setUpForwarding(
+    devices.map(({ name }) => name),
+    new Set(options.podCidrs.map(({ address }) => address.family)),
+  );
+  const host = hostDevice(links, mtu);
+  const wanted = options.routers.map((address) => ({
+    index: host.index,
+    address,
+    prefixLength: address.bytes.length * 8,
+  }));
+  const kept = new Set(options.routers.map(formatAddress));
+  for (const address of links.addresses(host.index)) {
+    if (!kept.has(formatAddress(address.address)) && address.prefixLength === address.address.bytes.length * 8) {
+      links.remove(deleteAddress(address));
+    }
+  }
+  links.apply(
+    ...wanted.map((address) => addAddress(address)),
+    ...options.podCidrs.map((cidr) => setRoute(refusal(cidr))),
+  );
+  return { host: { index: host.index, mac: host.mac! }, devices, mtu };
+}
+
+/** Takes away what {@link setUpNode} made; forwarding stays on, for others may have come to need it. */
+export async function tearDownNode(): Promise<void> {
+  using links = Rtnetlink.open();
+  await links.removeLink(HOST_DEVICE);
+  for (const family of [4, 6] as const) {
+    for (const route of links.routes(family)) if (isRefusal(route)) links.remove(deleteRoute(route));
+  }
+}
+
+/** Higher than what anybody else gives a route, so that it can be recognised and never hides another. */
+const REFUSAL_METRIC = 0xfffe;
+
+function refusal(destination: Cidr): Route {
+  return { destination, kind: 'unreachable', metric: REFUSAL_METRIC };
+}
+
+function isRefusal({ kind, metric }: Route): boolean {
+  return kind === 'unreachable' && metric === REFUSAL_METRIC;
+}
+
+function hostDevice(links: Rtnetlink, mtu: number): Link {
+  let host = links.link(HOST_DEVICE);
+  if (host === undefined) {
+    links.apply(createVeth({ name: HOST_DEVICE, mtu, up: false, peer: { name: NET_DEVICE } }));
+    // No link-local addresses: nothing but the routers is to be found here.
+    for (const name of [HOST_DEVICE, NET_DEVICE]) writeIfThere(`ipv6/conf/${name}/addr_gen_mode`, 1);
+    host = links.link(HOST_DEVICE)!;
+  }
+  const net = links.link(NET_DEVICE);
+  if (net === undefined) {
+    throw new WeirError('NETLINK_FAILED', `${HOST_DEVICE} exists, but its peer ${NET_DEVICE} does not`, {
+      object: `link ${HOST_DEVICE}`,
+      remedy: `delete ${HOST_DEVICE} and start the agent again`,
+    });
+  }
+  for (const { index } of [host, net]) links.apply(changeLink(index, { up: true, mtu }));
+  return host;
+}
+
+function networkDevices(links: Rtnetlink, names: readonly string[]): readonly Link[] {
+  if (names.length === 0) {
+    const indexes = new Set(
+      ([4, 6] as const).flatMap((family) =>
+        links
+          .routes(family)
+          .filter(({ destination, kind }) => destination.length === 0 && kind === 'unicast')
+          .map(({ index }) => index),
+      ),
+    );
+    return links.links().filter(({ index }) => indexes.has(index));
+  }
+  return names.map((name) => {
+    const device = links.link(name);
+    if (device !== undefined) return device;
+    throw new WeirError('CONFIG_INVALID', `there is no network interface ${name}`, { field: '--devices' });
+  });
+}
+
+function setUpForwarding(devices: readonly string[], families: ReadonlySet<4 | 6>): void {
+  if (families.has(6)) {
+    // A router ignores router advertisements unless told otherwise: the node must not lose its own default route.
+    for (const device of devices) {
+      if (readIfThere(`ipv6/conf/${device}/accept_ra`) === '1') writeSysctl(`ipv6/conf/${device}/accept_ra`, 2);
+    }
+    writeSysctl('ipv6/conf/all/forwarding', 1);
+  }
+  if (families.has(4)) writeSysctl('ipv4/conf/all/forwarding', 1);
+  // For pods' links: the datapath has checked the source address, and by a better rule than the routing table.
+  writeSysctl('ipv4/conf/default/rp_filter', 0);
+}
+
+function readIfThere(name: SysctlName): string | undefined {
+  try {
+    return readSysctl(name);
+  } catch (error) {
+    if (isErrno(error, ERRNO.ENOENT)) return undefined;
+    throw error;
+  }
+}
+
+/** A kernel without IPv6 has none of its settings, nor its addresses. */
+function writeIfThere(name: SysctlName, value: number): void {
+  if (readIfThere(name) !== undefined) writeSysctl(name, value);
+}

@@ -1,0 +1,49 @@
+import { RingBuffer } from '../kernel/ring-buffer.ts';
+import { Broadcast, type Subscription } from './broadcast.ts';
+import { decodeEvent, type FlowEvent } from './event.ts';
+
+/** Reads `weir_events` and gives every event to every subscriber. Without subscribers records are skipped undecoded. */
+export class EventReader implements Disposable {
+  readonly #broadcast = new Broadcast<FlowEvent>();
+  readonly #buffer: RingBuffer;
+  #unknown = 0;
+
+  /**
+   * @param fd of the ring buffer map; stays the caller's and must outlive the reader
+   * @param bootTime milliseconds since the epoch at which CLOCK_MONOTONIC was 0
+   * @throws KernelError SYSCALL_FAILED
+   */
+  constructor(fd: number, bootTime: number) {
+    this.#buffer = RingBuffer.open(fd, (data, offset, length) => {
+      if (this.#broadcast.size === 0) return;
+      const event = decodeEvent(data, offset, length, bootTime);
+      if (event === undefined) this.#unknown++;
+      else this.#broadcast.publish(event);
+    });
+  }
+
+  /** As {@link Broadcast.subscribe}. */
+  subscribe(capacity: number, wants?: (event: FlowEvent) => boolean): Subscription<FlowEvent> {
+    return this.#broadcast.subscribe(capacity, wants);
+  }
+
+  /** Tells subscribers that events were lost in the kernel, which counts those that did not fit. */
+  miss(count: number): void {
+    this.#broadcast.miss(count);
+  }
+
+  /** Records read, and of those, while somebody listened, the ones of an unknown kind. */
+  get stats(): { readonly records: number; readonly unknown: number } {
+    return { records: this.#buffer.stats.records, unknown: this.#unknown };
+  }
+
+  [Symbol.dispose](): void {
+    this.#broadcast.close();
+    this.#buffer.close();
+  }
+}
+
+/** Milliseconds since the epoch at which CLOCK_MONOTONIC was 0. */
+export function bootTime(nowMs: number, monotonicNs: bigint): number {
+  return nowMs - Number(monotonicNs) / 1e6;
+}
