@@ -5,9 +5,13 @@ import { describe, test } from 'node:test';
 import { formatAddress } from '../model/address.ts';
 import { endpointId } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
+import { PROTOCOL } from '../model/port.ts';
+import { DIRECTION_INGRESS, EVENT_DROP } from '../../bpf/gen/constants.ts';
+import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
+import { event, type Event } from '../../bpf/gen/structs.ts';
+import { RingBuffer } from '../kernel/ring-buffer.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { TcxLink } from '../kernel/tcx.ts';
-import { EventReader } from '../flow/event-reader.ts';
 import { inOwnNetns } from './own-netns.ts';
 import { ALLOW_ALL, Conversation, policy, policyRule, testNode, TestPod, type TestNode } from './traffic-testbed.ts';
 
@@ -147,25 +151,25 @@ if (inOwnNetns(import.meta.filename)) {
       assert.equal(await peer.pings('10.1.0.11'), true);
     });
 
-    test('drops and verdicts come out of the ring buffer by name, maps can be listed and dumped', async () => {
+    test('drops come out of the ring buffer, maps can be listed and dumped', async () => {
       await using node = await testNode();
       await using a = await TestPod.create(node, 11);
       await using b = await TestPod.create(node, 12);
       await a.install(ALLOW_ALL);
       await b.install(policy());
-      using reader = new EventReader(node.maps.get('weir_events').fd, Date.now());
-      using events = reader.subscribe(100, (event) => event.type === 'drop' && event.protocol === 1);
-      assert.equal(await a.pings('10.1.0.12'), false);
-      for await (const {
-        events: [first],
-      } of events) {
-        assert.ok(first?.type === 'drop');
-        assert.equal(first.reasonText, 'Policy denied');
-        assert.deepEqual([first.endpoint, first.direction], [b.id, 'ingress']);
-        assert.deepEqual([first.source.identity, first.destination.identity], [a.identity, b.identity]);
-        assert.equal(formatAddress(first.destination.address!), '10.1.0.12');
-        break;
-      }
+      const dropped = await new Promise<Event>((resolve) => {
+        const buffer = RingBuffer.open(node.maps.get('weir_events').fd, (data, offset) => {
+          const record = event.read(data, offset);
+          if (record.type !== EVENT_DROP || record.protocol !== PROTOCOL.ICMP) return;
+          buffer.close();
+          resolve(record);
+        });
+        void a.pings('10.1.0.12');
+      });
+      assert.equal(dropped.reason, DROP_POLICY_DENIED);
+      assert.deepEqual([dropped.endpoint, dropped.direction], [b.id, DIRECTION_INGRESS]);
+      assert.deepEqual([dropped.sourceIdentity, dropped.destinationIdentity], [a.identity, b.identity]);
+      assert.deepEqual(dropped.destination.slice(0, 4), b.ipv4.bytes);
       assert.ok(node.catalogue.list().some(({ name }) => name === 'weir_policy_11'));
       const dump = await node.catalogue.dump('weir_policy_11');
       assert.deepEqual(dump.map(({ key }) => key).sort(), ['Egress: 0 ANY', 'Ingress: 0 ANY']);
