@@ -133,6 +133,17 @@ describe('endpoints', () => {
     assert.deepEqual(late.addressing.ipv4, all[3]!.addressing.ipv4);
   });
 
+  test('a DEL takes away what the ADDs asked for before it make, also while one replaces another', async () => {
+    const before = inventory(bench);
+    const first = await bench.manager.create(request('web'));
+    const second = bench.manager.create(request('web'));
+    const removed = bench.manager.removeAt(first.key);
+    await second;
+    assert.equal(await removed, true);
+    assert.deepEqual(inventory(bench), before);
+    assert.equal(await bench.manager.removeAt(first.key), false);
+  });
+
   test('a second ADD of an attachment replaces the first, also at the same time', async () => {
     const [first, second] = await Promise.all([
       bench.manager.create(request('web')),

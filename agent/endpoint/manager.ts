@@ -62,6 +62,19 @@ export class EndpointManager {
     });
   }
 
+  /**
+   * Removes what stands at an attachment when its turn comes: also an endpoint that an ADD asked for before is still making.
+   *
+   * @returns false when there is none.
+   */
+  removeAt(key: string): Promise<boolean> {
+    return this.#serial.run(key, async () => {
+      const endpoint = this.index.byKey(key);
+      if (endpoint !== undefined) await this.#remove(endpoint);
+      return endpoint !== undefined;
+    });
+  }
+
   /** Brings the endpoint up to date, programs included, though nothing may have changed. */
   async regenerate(endpoint: Endpoint, reason: string): Promise<void> {
     endpoint.rebuild = true;

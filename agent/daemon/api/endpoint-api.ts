@@ -1,7 +1,7 @@
 import type * as models from '../../api/models.ts';
 import type { EndpointApi } from '../../api/server/contract.ts';
 import type { CreateRequest } from '../../endpoint/create.ts';
-import type { Attachment, Endpoint } from '../../endpoint/endpoint.ts';
+import { attachmentKey, type Attachment, type Endpoint } from '../../endpoint/endpoint.ts';
 import { requestedLabels } from '../../endpoint/endpoint-labels.ts';
 import type { EndpointManager } from '../../endpoint/manager.ts';
 import type { Addressing, Ipam } from '../../ipam/ipam.ts';
@@ -56,8 +56,12 @@ export class EndpointApiAdapter implements EndpointApi {
     else await this.#manager.setUserLabels(endpoint, requestedLabels(labels, 'labels'));
   }
 
-  delete(id: string): Promise<void> {
-    return this.#manager.remove(this.#find(id));
+  async delete(id: string): Promise<void> {
+    const [, containerId, containerIfName] = CNI_ID.exec(id) ?? [];
+    // A runtime that gives an ADD up deletes while the agent still works on it: what it means is the attachment, not the
+    // endpoint that stands there at this moment.
+    if (containerId === undefined || containerIfName === undefined) await this.#manager.remove(this.#find(id));
+    else if (!(await this.#manager.removeAt(attachmentKey({ containerId, containerIfName })))) this.#find(id);
   }
 
   async deleteMany(request: models.EndpointBatchDeleteRequest): Promise<void> {
