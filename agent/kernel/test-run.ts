@@ -1,4 +1,5 @@
 import { BPF, bpf, bpfAttr } from './bpf-syscall.ts';
+import { ERRNO, isErrno } from './errno.ts';
 import { memory } from './memory.ts';
 
 /** One packet or many through a program, without a device. */
@@ -23,7 +24,7 @@ export interface TestRunResult {
 /** Room for a frame that the program made longer. */
 const TEST_RUN_GROWTH = 512;
 
-/** BPF_PROG_TEST_RUN. @throws KernelError SYSCALL_FAILED; EINVAL for a frame shorter than an Ethernet header */
+/** BPF_PROG_TEST_RUN; a run that a signal broke off is begun again. @throws KernelError SYSCALL_FAILED; EINVAL for a frame shorter than an Ethernet header */
 export function programTestRun(programFd: number, { data, context, repeat = 1 }: TestRun): TestRunResult {
   const input = memory(data.length);
   input.bytes.set(data);
@@ -44,7 +45,14 @@ export function programTestRun(programFd: number, { data, context, repeat = 1 }:
     b.writeBigUInt64LE(ctxIn.address, 48);
     b.writeBigUInt64LE(ctxOut.address, 56);
   }
-  bpf(BPF.PROG_TEST_RUN, 80, 'test-run a BPF program');
+  for (;;) {
+    try {
+      bpf(BPF.PROG_TEST_RUN, 80, 'test-run a BPF program');
+      break;
+    } catch (error) {
+      if (!isErrno(error, ERRNO.EINTR)) throw error;
+    }
+  }
   return {
     returnValue: b.readUInt32LE(4),
     durationNs: b.readUInt32LE(36),
