@@ -44,6 +44,10 @@ export interface ProgramInfo {
   /** Hash of the instructions, in hexadecimal. */
   readonly tag: string;
   readonly name: string;
+  /** Instructions after the kernel rewrote them. */
+  readonly instructions: number;
+  /** Instructions that the verifier walked, each as often as it came past: what its limit of a million counts. */
+  readonly verifiedInstructions: number;
 }
 
 /** struct bpf_prog_info of a program's descriptor. */
@@ -54,6 +58,8 @@ export function programInfo(fd: number): ProgramInfo {
     id: b.readUInt32LE(4),
     tag: b.toString('hex', 8, 16),
     name: readCString(b.subarray(64, 80)),
+    instructions: b.readUInt32LE(20) / 8,
+    verifiedInstructions: b.readUInt32LE(216),
   };
 }
 
