@@ -22,6 +22,7 @@ const GROUPS = [
   { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts'], concurrency: 2 },
   { name: 'script', files: ['test/script/**/*.test.ts'], concurrency: 2 },
   { name: 'conformance', files: ['test/conformance/**/*.test.ts'], concurrency: 1 },
+  { name: 'fuzz', files: ['test/fuzz/**/*.test.ts'], concurrency: 1 },
   { name: 'datapath', files: ['test/datapath/**/*.test.ts'], concurrency: 1 },
   { name: 'netns', files: ['test/netns/**/*.test.ts'], concurrency: 1 },
   { name: 'runtime', files: ['test/runtime/**/*.test.ts'], concurrency: 1 },

@@ -9,6 +9,7 @@ import type { Identity, IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
 import type { Direction, MapStateChanges, MapStateView, PolicyEntry } from '../model/mapstate.ts';
 import type { WeirError } from '../model/errors.ts';
+import type { Explanation } from './explain.ts';
 import type { L7Spec, LabelSelector, Rule, RuleOrigin } from './rule.ts';
 
 /** A container port that a policy may call by name. */
@@ -181,7 +182,22 @@ export interface PolicyEngine {
   endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy;
   /** Meaning of a cookie; undefined once no map state holds it. */
   cookie(cookie: number): CookieMeaning | undefined;
+  /**
+   * Why a packet between two known identities is allowed or denied.
+   *
+   * @throws WeirError IDENTITY_NOT_FOUND; POLICY_CONFLICT when the subject's rules contradict each other (S27).
+   */
+  explain(packet: {
+    readonly direction: Direction;
+    readonly subject: IdentityId;
+    readonly peer: IdentityId;
+    readonly protocol: number;
+    readonly port: number;
+    /** Ports by name of the subject itself; those known of its identity when absent. */
+    readonly subjectPorts?: readonly NamedPort[];
+  }): Explanation;
   demand(): PolicyDemand;
+  knownIdentities(): readonly IdentityId[];
   selectors(): readonly SelectorView[];
   /** Objects in force, by key. */
   policies(): ReadonlyMap<string, readonly Rule[]>;

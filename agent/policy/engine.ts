@@ -15,6 +15,7 @@ import type {
 import { CookieTable } from './cookies.ts';
 import { demandOf } from './demand.ts';
 import type { DirectionState } from './distillation.ts';
+import { explain, type Explanation } from './explain.ts';
 import { EndpointHandle } from './endpointpolicy.ts';
 import { CidrGroups, Services } from './groups.ts';
 import { prefixOfLabel } from './prefix.ts';
@@ -73,10 +74,7 @@ class Engine implements PolicyEngine {
 
   endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy {
     const { identity } = request;
-    const slot = this.#cache.identities.slotOf(identity);
-    if (slot === undefined) {
-      throw new WeirError('IDENTITY_NOT_FOUND', `identity ${identity} is unknown to the policy engine`);
-    }
+    const slot = this.#slot(identity);
     let policy = this.#policies.get(identity);
     if (policy === undefined) {
       policy = new SelectorPolicy(this.#cache.identities.record(slot)!, this.#parts());
@@ -95,8 +93,28 @@ class Engine implements PolicyEngine {
     return this.#cookies.meaning(cookie);
   }
 
+  explain(packet: Parameters<PolicyEngine['explain']>[0]): Explanation {
+    const { identities } = this.#cache;
+    const [subjectSlot, peerSlot] = [this.#slot(packet.subject), this.#slot(packet.peer)];
+    const [subject, peer] = [identities.record(subjectSlot)!, identities.record(peerSlot)!];
+    const subjectPorts = packet.subjectPorts ?? identities.namedPorts(subjectSlot);
+    const question = { ...packet, subject, peer, subjectPorts, peerPorts: identities.namedPorts(peerSlot) };
+    return explain(question, {
+      config: this.#config,
+      rules: [...this.#repository.objects.values()].flat(),
+      selecting: this.#repository.selecting(subject),
+      subject,
+      peer,
+      terms: ({ dynamic, terms }) => (dynamic === undefined ? terms : this.#services.terms(dynamic)),
+    });
+  }
+
   demand(): PolicyDemand {
     return (this.#demand ??= demandOf(this.#repository.objects.values(), this.#groups.cidrs));
+  }
+
+  knownIdentities(): readonly IdentityId[] {
+    return [...this.#labels.keys()];
   }
 
   selectors(): readonly SelectorView[] {
@@ -109,6 +127,12 @@ class Engine implements PolicyEngine {
 
   policies(): ReadonlyMap<string, readonly Rule[]> {
     return this.#repository.objects;
+  }
+
+  #slot(identity: IdentityId): number {
+    const slot = this.#cache.identities.slotOf(identity);
+    if (slot !== undefined) return slot;
+    throw new WeirError('IDENTITY_NOT_FOUND', `identity ${identity} is unknown to the policy engine`);
   }
 
   #parts(): PolicyParts {

@@ -55,7 +55,7 @@ export function decodeOptions(config: ScenarioConfig = {}): DecodeOptions {
   return { ...DEFAULT_DECODE_OPTIONS, ...config, defaultLocalCluster, schema: 'ignore' };
 }
 
-function policyConfig({
+export function policyConfig({
   allowLocalhost = 'always',
   policyCIDRMatchMode: cidrMatchMode = [],
   ...config
@@ -223,7 +223,10 @@ function nameSelectors(rules: readonly Rule[]): readonly { readonly text: string
     );
 }
 
-function portsOf({ id, namedPorts = {} }: ScenarioIdentity): { identity: Identity['id']; ports: readonly NamedPort[] } {
+export function portsOf({ id, namedPorts = {} }: ScenarioIdentity): {
+  identity: Identity['id'];
+  ports: readonly NamedPort[];
+} {
   const ports = Object.entries(namedPorts).map(([name, { port, protocol }]) => ({
     name,
     port,

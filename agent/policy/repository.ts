@@ -2,6 +2,7 @@
 import { LABEL } from '../model/labels.ts';
 import { AnchorIndex } from './anchors.ts';
 import { selects, type IdentityRecord } from './identities.ts';
+import type { Subject } from './l4policy.ts';
 import { TIER_INDEX } from './precedence.ts';
 import type { Rule } from './rule.ts';
 import { labelTerm, type Term } from './selector.ts';
@@ -89,15 +90,16 @@ export function ruleSelects(rule: Rule, record: IdentityRecord, term?: Term): bo
   return selects(term ?? labelTerm(rule.subject.selector.requirements), record);
 }
 
-export function isHost({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
+/** What of an identity decides how its policy is enforced. */
+export function subjectOf(record: Pick<IdentityRecord, 'labels'>): Subject {
+  const { labels } = record;
+  return {
+    isHost: isHost(record),
+    isInit: labels.some(({ source, key }) => source === 'reserved' && key === 'init'),
+    namespace: labels.find(({ source, key }) => source === 'k8s' && key === LABEL.podNamespace)?.value ?? '',
+  };
+}
+
+function isHost({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
   return labels.some(({ source, key }) => source === 'reserved' && key === 'host');
-}
-
-/** Namespace of a pod; empty for what is none. */
-export function namespaceOf({ labels }: Pick<IdentityRecord, 'labels'>): string {
-  return labels.find(({ source, key }) => source === 'k8s' && key === LABEL.podNamespace)?.value ?? '';
-}
-
-export function isInit({ labels }: Pick<IdentityRecord, 'labels'>): boolean {
-  return labels.some(({ source, key }) => source === 'reserved' && key === 'init');
 }

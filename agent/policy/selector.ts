@@ -228,7 +228,8 @@ export function termText(term: Term): string {
   return parts.length === 0 ? 'all' : parts.join(' ');
 }
 
-function requirementText({ key, operator, values }: Requirement): string {
+/** A requirement as people read it. */
+export function requirementText({ key, operator, values }: Requirement): string {
   if (operator === 'Exists') return key;
   if (operator === 'DoesNotExist') return `!${key}`;
   if (operator === 'In' && values.length === 1) return values[0] === '' ? `${key}=` : `${key}=${values[0]!}`;

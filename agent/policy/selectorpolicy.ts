@@ -8,7 +8,7 @@ import { DirectionState, type ClassChange } from './distillation.ts';
 import { resolveDirection, type DirectionPolicy } from './l4policy.ts';
 import type { Distilled } from './mapstate.ts';
 import type { IdentityRecord } from './identities.ts';
-import { isHost, isInit, namespaceOf, type PolicyRepository } from './repository.ts';
+import { subjectOf, type PolicyRepository } from './repository.ts';
 import type { SelectorCache } from './selectorcache.ts';
 
 /** What all selector policies of an engine share. */
@@ -156,7 +156,7 @@ export class SelectorPolicy {
     const { repository, config } = this.#parts;
     const record = this.record;
     const rules = config.enforcement === 'never' ? [] : repository.selecting(record);
-    const subject = { isHost: isHost(record), isInit: isInit(record), namespace: namespaceOf(record) };
+    const subject = subjectOf(record);
     return {
       ingress: resolveDirection('ingress', rules, subject, config),
       egress: resolveDirection('egress', rules, subject, config),

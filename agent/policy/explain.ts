@@ -1,0 +1,319 @@
+/**
+ * Why a packet is allowed or denied: every rule that was considered and which dimension of it failed or matched, what
+ * causes the default deny, the nearest allowance and the smallest change that would turn the verdict around.
+ *
+ * The verdict is worked out anew from the rules themselves, without the tables that the kernel gets: a property test
+ * holds both to the same result.
+ */
+import type { Identity } from '../model/identity.ts';
+import type { Direction } from '../model/mapstate.ts';
+import { protocolName } from '../model/port.ts';
+import type { PolicyConfig } from './config.ts';
+import type { NamedPort } from './contract.ts';
+import { decide } from './decision.ts';
+import { portsByName } from './distillation.ts';
+import { AUTH_TYPE, type Entry, type Item } from './entry.ts';
+import { meets, selects, type IdentityRecord } from './identities.ts';
+import { resolveDirection, type Filter } from './l4policy.ts';
+import type { PeerPolicy } from './peerpolicy.ts';
+import { keyCovers, maskedPorts, portKey } from './ports.ts';
+import { precedence } from './precedence.ts';
+import { subjectOf } from './repository.ts';
+import type { PortSelector, Rule, RuleOrigin, RuleStanza } from './rule.ts';
+import {
+  labelTerm,
+  requirementText,
+  selectorsOf,
+  splitKey,
+  termText,
+  type SelectorSpec,
+  type Term,
+} from './selector.ts';
+
+/** A packet as policies see it, from the subject's side. */
+export interface Question {
+  readonly direction: Direction;
+  /** Whose policy decides. */
+  readonly subject: Identity;
+  /** The other end. */
+  readonly peer: Identity;
+  readonly protocol: number;
+  /** Destination port, or type for ICMP. */
+  readonly port: number;
+  readonly subjectPorts: readonly NamedPort[];
+  readonly peerPorts: readonly NamedPort[];
+}
+
+/** One dimension of a rule against the packet. */
+export interface Dimension {
+  readonly matched: boolean;
+  /** What the rule wants, and where that fails, what there is. */
+  readonly text: string;
+  /** How many requirements fail: 0 when it matched. */
+  readonly distance: number;
+}
+
+/** What a stanza had to do with the decision. */
+export type Role =
+  /** Decided, alone or with others. */
+  | 'decides'
+  /** Matched, but something stronger decided. */
+  | 'outranked'
+  /** Matched and left the decision to the next tier. */
+  | 'passes'
+  | 'no match';
+
+export interface ConsideredStanza {
+  readonly origin: RuleOrigin;
+  readonly action: RuleStanza['action'];
+  readonly subject: Dimension;
+  readonly peer: Dimension;
+  readonly port: Dimension;
+  /** What the proxy is told, when the stanza has layer 7 rules. */
+  readonly l7: string | undefined;
+  readonly role: Role;
+}
+
+export interface Explanation {
+  readonly question: Question;
+  readonly verdict: 'allow' | 'deny' | 'default-deny';
+  readonly redirect: string | undefined;
+  readonly auth: 'disabled' | 'required' | 'test-always-fail' | undefined;
+  readonly enforced: boolean;
+  /** Set when no rule decided: `allow-any-ingress`, `allow-localhost-ingress`, `deny-any-egress` … */
+  readonly derivedFrom: string | undefined;
+  /** Rules that turn on the default deny of this direction. */
+  readonly defaultDeny: readonly RuleOrigin[];
+  /** Stanzas of the direction, those that select the subject first. */
+  readonly considered: readonly ConsideredStanza[];
+  /** The stanza that would allow with the least change, when the packet is denied. */
+  readonly nearest: ConsideredStanza | undefined;
+}
+
+/** What the engine lends for an explanation. */
+export interface ExplainParts {
+  readonly config: PolicyConfig;
+  readonly rules: Iterable<Rule>;
+  /** Rules that select the subject, in order of decision. */
+  readonly selecting: readonly Rule[];
+  readonly subject: IdentityRecord;
+  readonly peer: IdentityRecord;
+  /** The present meaning of selectors that depend on services. */
+  readonly terms: (selector: SelectorSpec) => readonly Term[];
+}
+
+/**
+ * Explains a verdict.
+ *
+ * @throws WeirError POLICY_CONFLICT when the rules contradict each other (S27).
+ */
+export function explain(question: Question, parts: ExplainParts): Explanation {
+  const { direction } = question;
+  const rules = parts.config.enforcement === 'never' ? [] : parts.selecting;
+  const policy = resolveDirection(direction, rules, subjectOf(parts.subject), parts.config);
+  const matching = matchingItems(policy.filters, question, parts);
+  const entry = decide(
+    matching.filter(({ specific }) => specific),
+    matching.filter(({ specific }) => !specific),
+  );
+  const deciding = matching.filter((item) => entry !== undefined && decidesWith(item, entry));
+  const roles = rolesOf(matching, deciding);
+  const considered = consideredStanzas(question, parts, roles);
+  const verdict = entry === undefined ? 'default-deny' : entry.verdict === 'deny' ? 'deny' : 'allow';
+  return {
+    question,
+    verdict,
+    redirect: entry?.redirect?.parser,
+    auth: authOf(entry),
+    enforced: policy.enforced,
+    derivedFrom: deciding.find(({ policy: { derivedFrom } }) => derivedFrom !== undefined)?.policy.derivedFrom,
+    defaultDeny: rules.filter((rule) => rule.defaultDeny[direction]).map(({ origin }) => origin),
+    considered,
+    nearest: verdict === 'allow' ? undefined : nearestAllow(considered),
+  };
+}
+
+interface MatchingItem extends Item {
+  readonly specific: boolean;
+  readonly policy: PeerPolicy;
+}
+
+/** The items that match the packet: of filters whose selectors select the peer and whose ports cover the port. */
+function matchingItems(filters: readonly Filter[], question: Question, parts: ExplainParts): readonly MatchingItem[] {
+  const key = portKey(question.protocol, question.port, 16);
+  const items = filters.flatMap((filter) =>
+    [...filter.peers.values()]
+      .filter(({ selector }) => selector.wildcard || parts.terms(selector).some((term) => selects(term, parts.peer)))
+      .flatMap(({ selector, policy }) =>
+        portsOf(filter, question).flatMap(({ port, endPort }) =>
+          maskedPorts(port, endPort).map((masked) => ({
+            key: portKey(filter.protocol, masked.port, masked.prefix),
+            tier: filter.tier,
+            entry: entryOf(filter, policy, port, question.direction),
+            // Names of egress ports mean a number for each destination, so that the rule is about just that one.
+            specific: !selector.wildcard || (filter.portName !== '' && question.direction === 'egress'),
+            policy,
+          })),
+        ),
+      ),
+  );
+  return items.filter((item) => keyCovers(item.key, key));
+}
+
+function portsOf({ port, endPort, portName, protocol }: Filter, question: Question) {
+  if (portName === '') return [{ port, endPort }];
+  const named = question.direction === 'ingress' ? question.subjectPorts : question.peerPorts;
+  return portsByName(named, portName, protocol).map((number) => ({ port: number, endPort: 0 }));
+}
+
+function entryOf({ level, protocol }: Filter, policy: PeerPolicy, port: number, direction: Direction): Entry {
+  const { verdict, parser, listener, listenerPriority, auth } = policy;
+  const id = `${direction}:${protocolName(protocol)}:${port}:${parser}${listener === '' ? '' : `:${listener}`}`;
+  return {
+    verdict,
+    precedence: precedence(level, verdict, parser !== '', listenerPriority),
+    redirect: parser === '' ? undefined : { id, direction, protocol, port, parser, listener },
+    authType: auth === undefined ? 0 : AUTH_TYPE[auth],
+    authExplicit: auth !== undefined,
+    cookie: 0,
+  };
+}
+
+function decidesWith({ entry }: MatchingItem, decided: Entry): boolean {
+  return entry.precedence === decided.precedence && entry.verdict === decided.verdict;
+}
+
+function rolesOf(matching: readonly MatchingItem[], deciding: readonly MatchingItem[]): ReadonlyMap<RuleStanza, Role> {
+  const roles = new Map<RuleStanza, Role>();
+  const give = (items: readonly MatchingItem[], role: (item: MatchingItem) => Role): void => {
+    for (const item of items) for (const { stanza } of item.policy.sources) roles.set(stanza, role(item));
+  };
+  give(matching, ({ entry }) => (entry.verdict === 'pass' ? 'passes' : 'outranked'));
+  give(deciding, () => 'decides');
+  return roles;
+}
+
+function authOf(entry: Entry | undefined): Explanation['auth'] {
+  if (entry?.verdict !== 'allow') return undefined;
+  if (entry.authType === AUTH_TYPE.required) return 'required';
+  if (entry.authType === AUTH_TYPE['test-always-fail']) return 'test-always-fail';
+  return entry.authExplicit ? 'disabled' : undefined;
+}
+
+function consideredStanzas(
+  question: Question,
+  parts: ExplainParts,
+  roles: ReadonlyMap<RuleStanza, Role>,
+): readonly ConsideredStanza[] {
+  const out: ConsideredStanza[] = [];
+  for (const rule of parts.rules) {
+    const subject = subjectDimension(rule, parts.subject);
+    for (const stanza of rule.stanzas) {
+      if (stanza.direction !== question.direction) continue;
+      const peer = peerDimension(stanza, parts);
+      const port = portDimension(stanza, question);
+      const matched = subject.matched && peer.matched && port.matched;
+      out.push({
+        origin: stanza.origin,
+        action: stanza.action,
+        subject,
+        peer,
+        port,
+        l7: matched ? l7Text(stanza, question) : undefined,
+        // A stanza may match by itself and still have been merged away by a denial beside it.
+        role: roles.get(stanza) ?? (matched ? 'outranked' : 'no match'),
+      });
+    }
+  }
+  const rank = ({ subject, role }: ConsideredStanza): number => (subject.matched ? 0 : 10) + ROLE_RANK[role];
+  return out.sort((a, b) => rank(a) - rank(b));
+}
+
+const ROLE_RANK: Readonly<Record<Role, number>> = { decides: 0, passes: 1, outranked: 2, 'no match': 3 };
+
+function subjectDimension({ subject }: Rule, record: IdentityRecord): Dimension {
+  const isHost = record.labels.some(({ source, key }) => source === 'reserved' && key === 'host');
+  if ((subject.kind === 'node') !== isHost) {
+    const text = subject.kind === 'node' ? 'is about nodes' : 'is about pods, not nodes';
+    return { matched: false, text, distance: 10 };
+  }
+  return termDimension([labelTerm(subject.selector.requirements)], record);
+}
+
+function peerDimension(stanza: RuleStanza, parts: ExplainParts): Dimension {
+  const selectors = selectorsOf(stanza.peers, parts.config);
+  if (selectors.some(({ wildcard }) => wildcard)) return { matched: true, text: 'all', distance: 0 };
+  if (selectors.length === 0) return { matched: false, text: 'selects nothing', distance: 10 };
+  return termDimension(selectors.flatMap(parts.terms), parts.peer);
+}
+
+/** The term that selects the record, or the one that comes nearest. */
+function termDimension(terms: readonly Term[], record: IdentityRecord): Dimension {
+  const dimensions = terms.map((term) => oneTerm(term, record)).sort((a, b) => a.distance - b.distance);
+  return dimensions[0] ?? { matched: false, text: 'selects nothing at present', distance: 10 };
+}
+
+function oneTerm(term: Term, record: IdentityRecord): Dimension {
+  if (selects(term, record)) return { matched: true, text: termText(term), distance: 0 };
+  const failing = term.requirements.filter((requirement) => !meets(record, requirement));
+  const missed = failing.map(
+    (requirement) => `${requirementText(requirement)} (has ${haveText(requirement.key, record)})`,
+  );
+  const prefix = selects({ ...term, requirements: [] }, record)
+    ? []
+    : [`prefix ${termText({ ...term, requirements: [] })}`];
+  return { matched: false, text: [...missed, ...prefix].join(', '), distance: missed.length + prefix.length };
+}
+
+function haveText(full: string, { labels }: IdentityRecord): string {
+  const [, key] = splitKey(full);
+  const values = labels
+    .filter((label) => label.key === key)
+    .map(({ value }) => (value === '' ? 'it without value' : value));
+  return values.length === 0 ? 'none' : values.join(', ');
+}
+
+function portDimension({ ports }: RuleStanza, question: Question): Dimension {
+  if (ports === undefined) return { matched: true, text: 'every port', distance: 0 };
+  if (ports.length === 0) return { matched: false, text: 'no port at all', distance: 1 };
+  const matched = ports.some((port) => portMatches(port, question));
+  const found = ports.find((port) => portMatches(port, question));
+  const text = (found === undefined ? ports : [found]).map(portText).join(', ');
+  return { matched, text, distance: matched ? 0 : 1 };
+}
+
+function portMatches({ protocol, port }: PortSelector, question: Question): boolean {
+  const protocols = protocol === 0 ? [6, 17, 132] : [protocol];
+  if (!protocols.includes(question.protocol)) return false;
+  if (port.kind === 'any') return true;
+  if (port.kind === 'number') {
+    return question.port >= port.port && question.port <= Math.max(port.endPort, port.port);
+  }
+  const named = question.direction === 'ingress' ? question.subjectPorts : question.peerPorts;
+  return portsByName(named, port.name, question.protocol).includes(question.port);
+}
+
+function portText({ protocol, port }: PortSelector): string {
+  const name = protocol === 0 ? 'ANY' : protocolName(protocol);
+  if (port.kind === 'any') return name;
+  if (port.kind === 'named') return `${name}/${port.name}`;
+  return port.endPort > port.port ? `${name}/${port.port}-${port.endPort}` : `${name}/${port.port}`;
+}
+
+function l7Text({ ports = [] }: RuleStanza, question: Question): string | undefined {
+  const l7 = ports.find((port) => port.l7 !== undefined && portMatches(port, question))?.l7;
+  if (l7 === undefined) return undefined;
+  const rules = l7.rules.map((rule) => JSON.stringify(rule)).join(' or ');
+  const listener = l7.listener === undefined ? '' : ` ${l7.listener.config}/${l7.listener.name}`;
+  return `${l7.parser}${listener}${rules === '' ? '' : `: ${rules}`}`;
+}
+
+/** Of the allowances that do not match, the one with the fewest failing requirements. */
+function nearestAllow(considered: readonly ConsideredStanza[]): ConsideredStanza | undefined {
+  // Another subject is farther away than another peer: it would be a rule about something else.
+  const distance = ({ subject, peer, port }: ConsideredStanza): number =>
+    subject.distance * 4 + peer.distance * 2 + port.distance;
+  return considered
+    .filter(({ action, role }) => action === 'allow' && role === 'no match')
+    .sort((a, b) => distance(a) - distance(b))[0];
+}
