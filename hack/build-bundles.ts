@@ -76,8 +76,10 @@ function copyNative(root: string, lib: string): void {
     cpSync(path.join(root, 'node_modules', name), path.join(lib, 'node_modules', name), {
       recursive: true,
       force: true,
-      // Sources of the native part, which the prebuilt package replaces.
-      filter: (source) => !/\/node_modules\/koffi\/(src|vendor|doc)(\/|$)/.test(source),
+      // All but the sources of the native part, which the prebuilt package replaces.
+      filter: (source) =>
+        !/\/node_modules\/koffi\/(vendor|doc)(\/|$)/.test(source) &&
+        !/\/node_modules\/koffi\/src\/.*\.(?!c?js$)[^./]+$/.test(source),
     });
   }
 }

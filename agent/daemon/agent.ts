@@ -26,6 +26,7 @@ import { drainDeleteQueue } from './delete-queue.ts';
 import { Health } from './health.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { createMetrics, serveMetrics } from './metrics.ts';
+import { monitorEvents } from './monitor.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { PolicyImporter } from './policy-importer.ts';
@@ -177,7 +178,10 @@ function apiOf({ config, version, kernel, ipam, clock }: AgentParts, rooms: Room
     endpoints,
     policy,
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
-    daemon: new DaemonApiAdapter({ config, version, health, kernel, manager, ipam, endpoints, policy }),
+    daemon: new DaemonApiAdapter({
+      ...{ config, version, health, kernel, manager, ipam, endpoints, policy },
+      monitor: (signal) => monitorEvents({ kernel, identities, ipcache, engine }, signal),
+    }),
   };
 }
 

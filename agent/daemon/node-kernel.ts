@@ -1,4 +1,6 @@
-import type { BPFMap, MonitorEvent } from '../api/models.ts';
+import type { BPFMap } from '../api/models.ts';
+import type { Subscription } from '../flow/broadcast.ts';
+import type { FlowEvent } from '../flow/event.ts';
 import type { Address, Cidr } from '../model/address.ts';
 import type { EndpointDatapath, IpcacheEntry, IpcacheTarget } from '../model/datapath.ts';
 import type { EndpointId } from '../model/endpoint.ts';
@@ -21,8 +23,8 @@ export interface NodeKernel extends AsyncDisposable {
   dump(name: string): Promise<BPFMap>;
   /** Forgets all entries of a map that may be emptied. @throws WeirError MAP_NOT_FOUND, REQUEST_INVALID */
   flush(name: string): Promise<void>;
-  /** Events from now on until `signal` aborts. */
-  monitor(signal: AbortSignal): AsyncIterable<MonitorEvent>;
+  /** Events from now on; those of which more than `capacity` wait are lost to this subscriber. */
+  events(capacity: number): Subscription<FlowEvent>;
   /** Events that were lost because the agent was too slow, since its start. */
   lostEvents(): number;
 }

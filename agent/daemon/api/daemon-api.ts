@@ -21,6 +21,7 @@ export interface DaemonApiParts {
   readonly ipam: Ipam;
   readonly endpoints: EndpointApi;
   readonly policy: PolicyApi;
+  readonly monitor: DaemonApi['monitor'];
 }
 
 /** The agent itself, as the API shows it. */
@@ -147,7 +148,7 @@ export class DaemonApiAdapter implements DaemonApi {
   }
 
   monitor(signal: AbortSignal): AsyncIterable<models.MonitorEvent> {
-    return this.#parts.kernel.monitor(signal);
+    return this.#parts.monitor(signal);
   }
 
   #ipam(): models.IPAMStatus {

@@ -1,0 +1,82 @@
+import type { MonitorEvent, MonitorPeer } from '../api/models.ts';
+import { tcpFlagNames, type FlowEvent, type FlowPeer } from '../flow/event.ts';
+import type { IdentityRegistry } from '../identity/registry.ts';
+import type { Ipcache } from '../ipcache/ipcache.ts';
+import { formatAddress } from '../model/address.ts';
+import { formatLabel } from '../model/labels.ts';
+import { PROTOCOL, protocolName } from '../model/port.ts';
+import type { PolicyEngine } from '../policy/contract.ts';
+import type { NodeKernel } from './node-kernel.ts';
+
+/** How many events may wait for one listener before it loses some. */
+const CAPACITY = 8192;
+
+export interface MonitorParts {
+  readonly kernel: NodeKernel;
+  readonly identities: IdentityRegistry;
+  readonly ipcache: Ipcache;
+  readonly engine: PolicyEngine;
+}
+
+/** The kernel's events from now on, with names for the numbers in them, until `signal` aborts. */
+export async function* monitorEvents(parts: MonitorParts, signal: AbortSignal): AsyncGenerator<MonitorEvent> {
+  using subscription = parts.kernel.events(CAPACITY);
+  signal.addEventListener('abort', () => subscription.close(), { once: true });
+  if (signal.aborted) return;
+  for await (const { events, lost } of subscription) {
+    for (const [i, event] of events.entries()) {
+      const named = nameEvent(parts, event);
+      yield i === 0 && lost > 0 ? { ...named, lost } : named;
+    }
+  }
+}
+
+function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {
+  const { protocol, icmp, tcpFlags, connection, cookie } = event;
+  const isIcmp = protocol === PROTOCOL.ICMP || protocol === PROTOCOL.ICMPv6;
+  const meaning = cookie === 0 ? undefined : parts.engine.cookie(cookie);
+  const policies = new Set(
+    meaning?.origins.map(({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`),
+  );
+  if (policies.size === 0 && meaning?.derivedFrom !== undefined) policies.add(meaning.derivedFrom);
+  return {
+    type: event.type,
+    time: new Date(event.time).toISOString(),
+    endpoint: event.endpoint,
+    direction: event.direction,
+    source: namePeer(parts, event.source),
+    destination: namePeer(parts, event.destination),
+    protocol: protocolName(protocol),
+    ...(isIcmp && { icmp }),
+    ...(protocol === PROTOCOL.TCP && tcpFlags !== 0 && { tcpFlags: tcpFlagNames(tcpFlags) }),
+    reason: reasonOf(event),
+    ...(event.type === 'policy-verdict' && { verdict: event.verdict }),
+    ...(connection === 'reply' && { reply: true }),
+    ifindex: event.ifindex,
+    length: event.length,
+    ...(policies.size > 0 && { policies: [...policies] }),
+  };
+}
+
+function reasonOf(event: FlowEvent): string {
+  switch (event.type) {
+    case 'drop':
+      return event.reasonText;
+    case 'trace':
+      return event.point;
+    case 'policy-verdict':
+      return event.match;
+  }
+}
+
+function namePeer({ identities, ipcache }: MonitorParts, { address, port, identity }: FlowPeer): MonitorPeer {
+  const labels = identities.find(identity)?.labels.map(formatLabel);
+  const record = address && ipcache.lookup(address);
+  return {
+    ip: address === undefined ? '' : formatAddress(address),
+    port,
+    identity,
+    ...(labels && { labels }),
+    ...(record?.podName !== undefined && { pod: `${record.namespace ?? ''}/${record.podName}` }),
+  };
+}

@@ -1,0 +1,117 @@
+/** weir-agent: the brain of one node. This file turns a command line into a running agent, and ends it. */
+import { existsSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import pino from 'pino';
+import packageJson from '../package.json' with { type: 'json' };
+import { readInvocation, type Config, type Invocation } from './config/config.ts';
+import { helpText } from './config/options.ts';
+import { startAgent } from './daemon/agent.ts';
+import { openKernel } from './daemon/open-kernel.ts';
+import { silentSource } from './daemon/silent-source.ts';
+import { uninstall } from './datapath/kernel-node.ts';
+import { addressesOf, Ipam } from './ipam/ipam.ts';
+import { formatIssue } from './k8s/manifest-issue.ts';
+import { ManifestSource } from './k8s/manifest-source.ts';
+import { systemClock } from './model/clock.ts';
+import { errorText, WeirError } from './model/errors.ts';
+import type { ResourceSource } from './model/resource.ts';
+
+const { version } = packageJson;
+
+/** Exit codes: a wrong command line or configuration is the user's to correct. */
+const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
+
+async function main(): Promise<number> {
+  let invocation: Invocation;
+  try {
+    invocation = readInvocation(process.argv.slice(2), process.env);
+  } catch (error) {
+    process.stderr.write(`weir-agent: ${errorText(error)}\n`);
+    return EXIT.usage;
+  }
+  switch (invocation.kind) {
+    case 'help':
+      process.stdout.write(helpText());
+      return EXIT.ok;
+    case 'version':
+      process.stdout.write(`weir-agent ${version}\n`);
+      return EXIT.ok;
+    case 'uninstall':
+      return await removeEverything(invocation.config);
+    case 'run':
+      return await run(invocation.config);
+  }
+}
+
+async function run(config: Config): Promise<number> {
+  const logger = pino({ level: config.logLevel, base: { node: config.nodeName } });
+  try {
+    const ipam = new Ipam(config.podCidrs);
+    await using kernel = await openKernel(
+      {
+        bpfRoot: config.bpfRoot,
+        bpfObjects: config.bpfObjects ?? programsBeside(),
+        devices: config.devices,
+        mtu: config.mtu,
+        routers: addressesOf(ipam.routers),
+        podCidrs: Object.values(config.podCidrs),
+      },
+      systemClock,
+      (message, error) => logger.error({ err: error }, message),
+    );
+    const stopped = signalled();
+    await using _agent = await startAgent({
+      ...{ config, version, clock: systemClock, logger, kernel, ipam },
+      source: openSource(config, logger),
+    });
+    const signal = await stopped;
+    logger.info({ signal }, 'stopping; what is in force stays in force');
+    return EXIT.ok;
+  } catch (error) {
+    logger.fatal({ err: error, ...(error instanceof WeirError && { code: error.code }) }, errorText(error));
+    return EXIT.failed;
+  }
+}
+
+/** Resolves with the signal that asks the agent to end. */
+function signalled(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+    // Timers of the agent let the process end; only a signal may.
+    setInterval(() => undefined, 2 ** 30);
+  });
+}
+
+function openSource({ manifests }: Config, logger: pino.Logger): ResourceSource {
+  if (manifests === undefined) return silentSource;
+  return new ManifestSource({
+    directory: manifests,
+    onIssues: (_present, added) => {
+      for (const issue of added)
+        logger[issue.severity === 'warning' ? 'warn' : 'error']({ file: issue.file }, formatIssue(issue));
+    },
+  });
+}
+
+/** Where the programs of the kernel lie: `dist/bpf`, seen from the bundle in `dist/lib` or from the source in `agent`. */
+function programsBeside(): string {
+  const candidates = ['../bpf', '../dist/bpf'].map((relative) => path.join(import.meta.dirname, relative));
+  return candidates.find((folder) => existsSync(path.join(folder, 'bpf_lxc.o'))) ?? candidates[0]!;
+}
+
+async function removeEverything(config: Config): Promise<number> {
+  try {
+    await uninstall(config.bpfRoot);
+    rmSync(config.stateDir, { recursive: true, force: true });
+    rmSync(config.deleteQueue, { recursive: true, force: true });
+    rmSync(config.socket, { force: true });
+    return EXIT.ok;
+  } catch (error) {
+    process.stderr.write(`weir-agent: ${errorText(error)}\n`);
+    return EXIT.failed;
+  }
+}
+
+process.exitCode = await main();
+// Whatever still holds the event loop has no say any more.
+process.exit();
