@@ -2,7 +2,6 @@
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import pino from 'pino';
-import packageJson from '../package.json' with { type: 'json' };
 import { readInvocation, type Config, type Invocation } from './config/config.ts';
 import { helpText } from './config/options.ts';
 import { startAgent } from './daemon/agent.ts';
@@ -15,8 +14,7 @@ import { ManifestSource } from './k8s/manifest-source.ts';
 import { systemClock } from './model/clock.ts';
 import { errorText, WeirError } from './model/errors.ts';
 import type { ResourceSource } from './model/resource.ts';
-
-const { version } = packageJson;
+import { VERSION } from './model/version.ts';
 
 /** Exit codes: a wrong command line or configuration is the user's to correct. */
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
@@ -34,7 +32,7 @@ async function main(): Promise<number> {
       process.stdout.write(helpText());
       return EXIT.ok;
     case 'version':
-      process.stdout.write(`weir-agent ${version}\n`);
+      process.stdout.write(`weir-agent ${VERSION}\n`);
       return EXIT.ok;
     case 'uninstall':
       return await removeEverything(invocation.config);
@@ -61,7 +59,7 @@ async function run(config: Config): Promise<number> {
     );
     const stopped = signalled();
     await using _agent = await startAgent({
-      ...{ config, version, clock: systemClock, logger, kernel, ipam },
+      ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam },
       source: openSource(config, logger),
     });
     const signal = await stopped;
