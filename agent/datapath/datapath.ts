@@ -107,7 +107,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     const opened = this.#policies.get(id)!;
     // The verifier first: what it refuses must not have changed the policy. Then policy before programs, programs before
     // delivery: at no time does a packet pass that nobody judges.
-    using object = loader.loadEndpoint(program, opened.map);
+    using object = await loader.loadEndpoint(program, opened.map);
     await opened.policy.replace(policy);
     maps.call.set(id, object.program('policy_ingress').fd);
     await loader.attachEndpoint(object, id, link.hostIfIndex);

@@ -66,7 +66,7 @@ export class Loader {
    *
    * @throws LoadError BPF_LOAD_FAILED
    */
-  loadEndpoint(program: EndpointProgram, policyMap: BpfMap): BpfObject {
+  loadEndpoint(program: EndpointProgram, policyMap: BpfMap): Promise<BpfObject> {
     const { id, identity, link, ipv4, ipv6, auditMode } = program;
     return this.#load('bpf_lxc', `bpf_lxc of endpoint ${id}`, { weir_policy: policyMap }, (view) =>
       writeBpfLxcConfig(view, {
@@ -127,7 +127,7 @@ export class Loader {
    */
   async attachDevice(device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<void> {
     // It declares a policy map as all programs do, and never asks it: libbpf gives it an empty one.
-    using object = this.#load('bpf_host', `bpf_host of ${device}`, {}, (view) =>
+    using object = await this.#load('bpf_host', `bpf_host of ${device}`, {}, (view) =>
       writeBpfHostConfig(view, { ...this.settings, deviceIfindex: ifindex }),
     );
     await allDone(
@@ -152,11 +152,16 @@ export class Loader {
     );
   }
 
-  #load(name: ObjectName, title: string, own: Record<string, BpfMap>, write: (view: DataView) => void): BpfObject {
+  #load(
+    name: ObjectName,
+    title: string,
+    own: Record<string, BpfMap>,
+    write: (view: DataView) => void,
+  ): Promise<BpfObject> {
     // By path, not by descriptor: libbpf looks at the path of a map that is pinned by name in any case, and its default
     // would join the maps of whoever else is on this machine.
     const shared = OBJECTS[name].maps.filter((map) => MAPS[map].pinned);
-    return BpfObject.load({
+    return BpfObject.loadAsync({
       name: title,
       elf: this.#objects[name],
       data: { [CONFIG_SECTION]: (bytes) => write(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)) },

@@ -145,3 +145,24 @@ test('the summary is the complaint before the statistics, else libbpf, else a wo
   assert.equal(loadSummary('', ['libbpf: no luck\nmore']), 'no luck');
   assert.equal(loadSummary('', []), 'refused');
 });
+
+test('a load on a worker thread does as one in place, several at once, and a refusal is as eloquent', async () => {
+  const answers = [11, 22, 33];
+  const objects = await Promise.all(
+    answers.map((answer) =>
+      BpfObject.loadAsync({
+        name: `counter ${answer}`,
+        elf: COUNTER,
+        data: { '.rodata.config': (bytes) => bytes.writeUInt32LE(answer, 0) },
+      }),
+    ),
+  );
+  const got = objects.map((object) => programTestRun(object.program('count').fd, { data: FRAME }).returnValue);
+  for (const object of objects) object.close();
+  assert.deepEqual(got, answers);
+  await assert.rejects(BpfObject.loadAsync({ name: 'bad', elf: BAD }), (error) => {
+    assert.ok(error instanceof LoadError);
+    assert.match(error.message, /^load bad: R\d offset is outside of the packet: EACCES$/);
+    return true;
+  });
+});

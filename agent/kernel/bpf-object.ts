@@ -78,19 +78,37 @@ export class BpfObject implements Disposable {
     }
   }
 
-  /** Loads `spec`; about 3 ms, in place. On failure nothing stays in the kernel but maps pinned on the way. @throws LoadError */
+  /** Loads `spec` in place. On failure nothing stays in the kernel but maps pinned on the way. @throws LoadError */
   static load(spec: LoadSpec): BpfObject {
-    const lib = libbpf();
     log.bytes[0] = 0;
-    const opened = lib.captured(() =>
-      lib.open(spec.elf, { name: spec.name, logAddress: log.address, logSize: log.bytes.length }),
-    );
+    const object = BpfObject.#open(spec);
+    try {
+      const loading = object.#lib.captured(() => object.#lib.load(object.#object));
+      if (loading.result < 0) throw new LoadError(spec.name, -loading.result, readCString(log.bytes), loading.messages);
+      return object;
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  }
+
+  /** As {@link load}, with the verifier, which may take tens of milliseconds, on a worker thread. @throws LoadError */
+  static async loadAsync(spec: LoadSpec): Promise<BpfObject> {
+    const object = BpfObject.#open(spec, false);
+    if ((await object.#lib.loadAsync(object.#object)) >= 0) return object;
+    object.close();
+    // Once more in place, where there is a log and libbpf's own words to be had.
+    return BpfObject.load(spec);
+  }
+
+  static #open(spec: LoadSpec, logged = true): BpfObject {
+    const lib = libbpf();
+    const buffer = logged ? { logAddress: log.address, logSize: log.bytes.length } : { logAddress: 0n, logSize: 0 };
+    const opened = lib.captured(() => lib.open(spec.elf, { name: spec.name, ...buffer }));
     if (isNull(opened.result)) throw new LoadError(spec.name, errno(), '', opened.messages);
     const object = new BpfObject(lib, opened.result, spec.name);
     try {
       object.#configure(spec);
-      const loading = lib.captured(() => lib.load(object.#object));
-      if (loading.result < 0) throw new LoadError(spec.name, -loading.result, readCString(log.bytes), loading.messages);
       return object;
     } catch (error) {
       object.close();

@@ -1,7 +1,7 @@
 /** libbpf through koffi, loaded when first used so that a machine without it gets a message instead of a crash. */
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import { WeirError } from '../model/errors.ts';
-import { libc } from './libc.ts';
+import { callAsync, libc } from './libc.ts';
 
 /** A pointer into libbpf's own objects; 0n or null means none. */
 export type Pointer = bigint | null;
@@ -30,6 +30,8 @@ export interface Libbpf {
   open(elf: Uint8Array, options: OpenOptions): Pointer;
   /** Results of `int` functions are 0 or a negative error number. */
   load(object: Pointer): number;
+  /** As {@link load}, on a worker thread, where libbpf prints nothing; several objects may be loaded at once. */
+  loadAsync(object: Pointer): Promise<number>;
   close(object: Pointer): void;
   findMap(object: Pointer, name: string): Pointer;
   nextMap(object: Pointer, after: Pointer): Pointer;
@@ -76,6 +78,7 @@ function bind(lib: LibraryHandle): Libbpf {
   const initialValue = lib.func('void *bpf_map__initial_value(void *map, _Out_ size_t *size)') as KoffiFunc<
     (map: Pointer, size: number[]) => Pointer
   >;
+  const load = lib.func('int bpf_object__load(void *object)') as KoffiFunc<(object: Pointer) => number>;
   return {
     open: (elf, { name, logAddress, logSize }) =>
       open(elf, elf.length, {
@@ -85,7 +88,8 @@ function bind(lib: LibraryHandle): Libbpf {
         kernel_log_buf: logAddress,
         kernel_log_size: logSize,
       }),
-    load: lib.func('int bpf_object__load(void *object)') as Libbpf['load'],
+    load,
+    loadAsync: async (object) => (await callAsync(load, object)).result,
     close: lib.func('void bpf_object__close(void *object)') as Libbpf['close'],
     findMap: lib.func('void *bpf_object__find_map_by_name(void *object, const char *name)') as Libbpf['findMap'],
     nextMap: lib.func('void *bpf_object__next_map(void *object, void *after)') as Libbpf['nextMap'],
@@ -137,14 +141,17 @@ function capture(lib: LibraryHandle): Libbpf['captured'] {
     messages.push(text.toString('utf8', 0, Math.min(Math.max(length, 0), text.length - 1)));
     return 0;
   }, koffi.pointer(PrintFn));
-  setPrint(print);
+  // Only while somebody listens in place: a worker thread would wait for the event loop with every line.
+  setPrint(null);
   return (fn) => {
     const own: string[] = [];
     const before = messages;
     messages = own;
+    setPrint(print);
     try {
       return { result: fn(), messages: own };
     } finally {
+      setPrint(null);
       messages = before;
     }
   };
