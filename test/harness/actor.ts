@@ -24,7 +24,7 @@ export class Actor implements AsyncDisposable {
   }
 
   /** Starts the process and waits until it can take commands. */
-  static async start(ns: Netns): Promise<Actor> {
+  static async start(ns: Pick<Netns, 'enter'>): Promise<Actor> {
     const script = path.join(import.meta.dirname, 'pod-process.ts');
     const child = start([...ns.enter, process.execPath, script], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const actor = new Actor(child);

@@ -17,6 +17,8 @@ export interface NodeOptions {
   readonly podCidrs?: readonly string[];
   /** More flags for the agent. */
   readonly flags?: readonly string[];
+  /** Words that put the agent into more namespaces than the node's network. */
+  readonly enter?: readonly string[];
 }
 
 /** Addresses of a node and of the world host beside it. */
@@ -84,6 +86,7 @@ export class WeirNode implements AsyncDisposable {
   async startAgent(): Promise<void> {
     const argv = [
       ...this.ns.enter,
+      ...(this.#options.enter ?? []),
       path.join(dist, 'weir-agent'),
       ...['--socket', this.socket, '--state-dir', path.join(this.dir, 'state'), '--bpf-root', this.bpfRoot],
       ...['--manifests', this.manifests, '--node-name', this.name, '--devices', 'eth0'],
