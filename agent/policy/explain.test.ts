@@ -65,7 +65,7 @@ A rule allows it.
 Rules that match:
   decides   CiliumNetworkPolicy shop/allow-client spec.ingress[0] allows any:app=client k8s:io.cilium.k8s.policy.cluster=default k8s:io.kubernetes.pod.namespace=shop on TCP/80
 One more rule is about other subjects.
-To deny it: remove CiliumNetworkPolicy shop/allow-client spec.ingress[0], or add a ingressDeny rule.`,
+To deny it: remove CiliumNetworkPolicy shop/allow-client spec.ingress[0], or add a rule to ingressDeny.`,
   );
 });
 

@@ -10,16 +10,23 @@ const SHOWN = 8;
 
 /** An explanation in lines; `all` lists every stanza that was considered. */
 export function explanationText(explanation: Explanation, all = false): readonly string[] {
-  const { question, considered } = explanation;
-  const { direction, subject, peer, protocol, port } = question;
+  const { direction, subject, peer, protocol, port } = explanation.question;
   const [from, to] = direction === 'ingress' ? [peer, subject] : [subject, peer];
-  const matching = considered.filter(({ role }) => role !== 'no match');
-  const failing = considered.filter(({ role, subject: about }) => role === 'no match' && about.matched);
-  const elsewhere = considered.filter(({ role, subject: about }) => role === 'no match' && !about.matched);
   return [
     `${verdictText(explanation)}: ${protocolName(protocol)}/${port} from ${peerText(from)} to ${peerText(to)}`,
     `judged by the ${direction} policy of ${peerText(subject)}`,
     '',
+    ...reasonsText(explanation, all),
+  ];
+}
+
+/** The part of {@link explanationText} that says why. */
+export function reasonsText(explanation: Explanation, all = false): readonly string[] {
+  const { considered } = explanation;
+  const matching = considered.filter(({ role }) => role !== 'no match');
+  const failing = considered.filter(({ role, subject: about }) => role === 'no match' && about.matched);
+  const elsewhere = considered.filter(({ role, subject: about }) => role === 'no match' && !about.matched);
+  return [
     ...reasonText(explanation),
     ...section('Rules that match', matching, all ? Infinity : SHOWN, matchText),
     ...section('Rules of this subject that do not match', failing, all ? Infinity : SHOWN, failureText),
@@ -33,7 +40,8 @@ function otherText(count: number): readonly string[] {
   return [count === 1 ? 'One more rule is about other subjects.' : `${count} more rules are about other subjects.`];
 }
 
-function verdictText({ verdict, redirect, auth }: Explanation): string {
+/** `DENIED`, `ALLOWED through the http proxy` … */
+export function verdictText({ verdict, redirect, auth }: Explanation): string {
   if (verdict !== 'allow') return 'DENIED';
   const extras = [
     redirect === undefined ? undefined : `through the ${redirect} proxy`,
@@ -93,10 +101,10 @@ function changeText(explanation: Explanation): readonly string[] {
   const deciding = considered.filter(({ role }) => role === 'decides');
   if (verdict === 'allow') {
     if (!enforced) return [`To deny it: select the subject with a policy that has ${question.direction} rules.`];
-    if (deciding.length === 0) return [`To deny it: add a ${question.direction}Deny rule.`];
+    if (deciding.length === 0) return [`To deny it: add a rule to ${question.direction}Deny.`];
     if (deciding.length > 1)
-      return [`To deny it: add a ${question.direction}Deny rule; ${deciding.length} rules allow it.`];
-    return [`To deny it: remove ${placeText(deciding[0]!.origin)}, or add a ${question.direction}Deny rule.`];
+      return [`To deny it: add a rule to ${question.direction}Deny; ${deciding.length} rules allow it.`];
+    return [`To deny it: remove ${placeText(deciding[0]!.origin)}, or add a rule to ${question.direction}Deny.`];
   }
   if (verdict === 'deny' && deciding.length > 0) {
     return [`To allow it: take it out of ${deciding.map(({ origin }) => placeText(origin)).join(' and ')}.`];

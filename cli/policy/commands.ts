@@ -1,12 +1,12 @@
 /** The offline commands of `weir policy`. The engine and the YAML parser are loaded by those who need them. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { withOutput, type Context, type Runner } from '../context.ts';
 import { EXIT } from '../fault.ts';
 import { readScenarios } from './scenarios.ts';
 import { readManifests } from './sources.ts';
 
 export function offlinePolicyCommands(runner: Runner): readonly Command[] {
-  return [validateCommand(runner), evaluateCommand(runner)];
+  return [validateCommand(runner), traceCommand(runner), evaluateCommand(runner)];
 }
 
 function validateCommand(runner: Runner): Command {
@@ -20,6 +20,37 @@ function validateCommand(runner: Runner): Command {
     // Nothing found is a mistake of the caller: a job that checks nothing must not pass.
     const total = report.policies.valid + report.policies.invalid;
     if (!isClean(report) || total === 0) context.exitCode = EXIT.failed;
+  });
+}
+
+interface TraceOptions {
+  readonly src: string;
+  readonly dst: string;
+  readonly dport: string;
+  readonly all?: true;
+  readonly expect?: 'allowed' | 'denied';
+}
+
+function traceCommand(runner: Runner): Command {
+  const command = withOutput(new Command('trace'))
+    .description('say whether a flow is allowed in the cluster that manifests describe, and why')
+    .argument('<file...>', 'manifests of pods, namespaces and policies: files, directories, or - for standard input')
+    .requiredOption(
+      '--src <peer>',
+      'who connects: namespace/pod, an address, labels (app=web,namespace=shop), host, world …',
+    )
+    .requiredOption('--dst <peer>', 'to whom; also dns:NAME for a name outside')
+    .requiredOption('--dport <port>', 'destination port: 80, 53/UDP, icmp/8, or its name')
+    .option('--all', 'show both ends, and every rule that was considered')
+    .addOption(
+      new Option('--expect <verdict>', 'exit with 1 unless the verdict is this').choices(['allowed', 'denied']),
+    );
+  return runner.action<TraceOptions>(command, async (context, words, { src, dst, dport, all, expect }) => {
+    const { describeTrace, trace } = await import('./trace.ts');
+    const manifests = await readManifests(words, process.stdin);
+    const found = trace(manifests, { source: src, destination: dst, port: dport });
+    await context.print(found, () => describeTrace(found, all === true));
+    if (expect !== undefined && (expect === 'allowed') !== found.allowed) context.exitCode = EXIT.failed;
   });
 }
 
