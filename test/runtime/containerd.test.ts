@@ -51,6 +51,12 @@ async function machine(stack: AsyncDisposableStack): Promise<Machine> {
   return { node, containerd };
 }
 
+/**
+ * Maps that are not of pods: connections end by themselves, counters only rise; among them the revisions, slots of an array
+ * that must never fall, or connections of an id's former endpoint would pass for the next one's.
+ */
+const COUNTERS = /_ct|metrics|events|policystats|revision/;
+
 /** Everything that pods leave traces in, sorted: links, pins, endpoints, addresses, map entries. */
 async function traces(node: WeirNode): Promise<string[]> {
   const api = new ApiClient(node.socket);
@@ -60,7 +66,7 @@ async function traces(node: WeirNode): Promise<string[]> {
     api.health(),
     api.maps(),
   ]);
-  const names = maps.map((map) => map.path ?? '').filter((name) => name !== '' && !/_ct|metrics|events/.test(name));
+  const names = maps.map((map) => path.basename(map.path ?? '')).filter((name) => !COUNTERS.test(name));
   const dumps = await Promise.all(names.map((name) => api.map(name)));
   return [
     ...node.leftovers(),
