@@ -10,7 +10,7 @@ export const OBJECTS = {
   bpf_lxc: {
     file: 'bpf_lxc.o',
     programs: ['from_container', 'to_container', 'policy_ingress'],
-    maps: ['weir_events', 'weir_policystats', 'weir_fragments', 'weir_lxc', 'weir_ipcache', 'weir_policy', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_metrics', 'weir_node_config', 'weir_revision'],
+    maps: ['weir_events', 'weir_policy', 'weir_policystats', 'weir_fragments', 'weir_lxc', 'weir_ipcache', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_metrics', 'weir_node_config', 'weir_revision'],
   },
 } as const;
 

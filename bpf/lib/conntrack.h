@@ -51,12 +51,12 @@ ALWAYS_INLINE bool ct_is_alive(const struct ct_entry *entry)
 ALWAYS_INLINE struct ct_entry *ct_lookup(__u8 family, const struct flow *flow, __u8 direction)
 {
 	if (family == FAMILY_IPV4) {
-		struct ct4_key key = {};
+		struct ct4_key key BY_WORDS = {};
 
 		FILL_CT_KEY(key, flow, direction, v4);
 		return bpf_map_lookup_elem(&weir_ct4, &key);
 	} else {
-		struct ct6_key key = {};
+		struct ct6_key key BY_WORDS = {};
 
 		FILL_CT_KEY(key, flow, direction, bytes);
 		return bpf_map_lookup_elem(&weir_ct6, &key);
@@ -66,12 +66,12 @@ ALWAYS_INLINE struct ct_entry *ct_lookup(__u8 family, const struct flow *flow, _
 ALWAYS_INLINE long ct_insert(__u8 family, const struct flow *flow, __u8 direction, const struct ct_entry *entry)
 {
 	if (family == FAMILY_IPV4) {
-		struct ct4_key key = {};
+		struct ct4_key key BY_WORDS = {};
 
 		FILL_CT_KEY(key, flow, direction, v4);
 		return bpf_map_update_elem(&weir_ct4, &key, entry, BPF_ANY);
 	} else {
-		struct ct6_key key = {};
+		struct ct6_key key BY_WORDS = {};
 
 		FILL_CT_KEY(key, flow, direction, bytes);
 		return bpf_map_update_elem(&weir_ct6, &key, entry, BPF_ANY);

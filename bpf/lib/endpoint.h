@@ -8,7 +8,7 @@
 
 ALWAYS_INLINE const struct endpoint_info *local_endpoint(__u8 family, const union addr *address)
 {
-	struct endpoint_key key = { .family = family };
+	struct endpoint_key key BY_WORDS = { .family = family };
 
 	__builtin_memcpy(key.addr, address, ADDR_BYTES);
 	return bpf_map_lookup_elem(&weir_lxc, &key);

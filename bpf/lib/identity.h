@@ -9,7 +9,7 @@
 
 ALWAYS_INLINE const struct ipcache_info *ipcache_lookup(__u8 family, const union addr *address)
 {
-	struct ipcache_key key = { .prefixlen = IPCACHE_FULL_PREFIX(family), .family = family };
+	struct ipcache_key key BY_WORDS = { .prefixlen = IPCACHE_FULL_PREFIX(family), .family = family };
 
 	__builtin_memcpy(key.addr, address, ADDR_BYTES);
 	return bpf_map_lookup_elem(&weir_ipcache, &key);

@@ -236,6 +236,24 @@ ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet,
 	return judge_again(skb, packet, entry, revision_before_lookups(revision));
 }
 
+/* Judges what is no connection of its own: an ICMP error goes with the connection that it complains about. */
+OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
+	struct ct_entry *entry = NULL;
+
+	if (!revision.node || !revision.endpoint)
+		return DROP_ENDPOINT_NOT_READY;
+	packet->ct_status = CT_STATUS_NONE;
+	if (packet->shape & PACKET_ICMP_ERROR)
+		entry = ct_find_related(packet);
+	if (!entry)
+		return judge_new(skb, packet, 0, false);
+	packet->ct_status = CT_STATUS_RELATED;
+	packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
+	return refusal(current_verdict(skb, packet, entry, &revision));
+}
+
 /* Returns DROP_NONE or why not. `remarkable` tells whether a trace of the packet would say something new. */
 ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *remarkable, __u32 *cookie)
 {
@@ -248,15 +266,8 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *rema
 	if ((revision.node->flags | revision.endpoint->flags) & STATE_LOCKDOWN)
 		return DROP_LOCKDOWN;
 
-	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)) {
-		packet->ct_status = CT_STATUS_NONE;
-		entry = packet->shape & PACKET_ICMP_ERROR ? ct_find_related(packet) : NULL;
-		if (!entry)
-			return judge_new(skb, packet, 0, false);
-		packet->ct_status = CT_STATUS_RELATED;
-		packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
-		return refusal(current_verdict(skb, packet, entry, &revision));
-	}
+	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED))
+		return judge_untracked(skb, packet);
 
 	entry = ct_find(packet);
 	if (!entry || opens_another(packet, entry)) {

@@ -18,6 +18,8 @@
 #define TCX_NEXT (-1)
 
 #define ALWAYS_INLINE static __always_inline
+/* For keys on the stack that hold addresses: filled by words, not byte by byte. */
+#define BY_WORDS __attribute__((aligned(8)))
 /*
  * For what a usual packet does not need: kept out of the way of the instructions that every packet runs. Not static: the
  * verifier judges a global function once, by its types, instead of once for every path that leads to it. That is what keeps

@@ -145,7 +145,7 @@ struct tcp_header {
 };
 _Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293 §3.1");
 
-ALWAYS_INLINE int parse_icmp(struct __sk_buff *skb, struct packet *packet)
+OUT_OF_LINE int parse_icmp(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	struct icmp_header icmp;
 
@@ -201,7 +201,7 @@ ALWAYS_INLINE int parse_transport(struct __sk_buff *skb, struct packet *packet)
 OUT_OF_LINE int place_fragment(struct packet *packet NONNULL, const struct fragment *fragment NONNULL)
 {
 	bool icmp = is_icmp(packet->family, packet->flow.protocol);
-	struct fragment_key key = {
+	struct fragment_key key BY_WORDS = {
 		.id = fragment->id,
 		.protocol = packet->flow.protocol,
 		.family = packet->family,

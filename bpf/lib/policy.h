@@ -80,7 +80,7 @@ ALWAYS_INLINE __u8 auth_type_of(const struct policy_entry *entry, const struct p
 	return wanted_auth(other) > own ? wanted_auth(other) : own;
 }
 
-ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct policy_answer *answer)
+OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, struct policy_answer *answer NONNULL)
 {
 	struct policy_key key = {
 		/* A shorter key finds only shorter prefixes: here, those that leave the port open. */
@@ -99,7 +99,7 @@ ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct 
 
 	answer->reason = DROP_POLICY_DENIED;
 	if (!exact && !any)
-		return;
+		return 0;
 	if (exact && (!any || exact_wins(exact, any))) {
 		entry = exact;
 		other = any;
@@ -109,13 +109,13 @@ ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct 
 		other = exact;
 	}
 	if (!entry)
-		return;
+		return 0;
 	answer->prefix = entry_prefix(entry);
 	answer->match = match_kind(entry == exact, answer->prefix);
 	answer->cookie = entry->cookie;
 	if (entry->flags & POLICY_DENY) {
 		answer->reason = DROP_POLICY_DENY;
-		return;
+		return 0;
 	}
 	answer->proxy_port = entry->proxy_port;
 	answer->auth_type = auth_type_of(entry, other);
@@ -125,6 +125,7 @@ ALWAYS_INLINE void policy_lookup(const struct policy_question *question, struct 
 		answer->reason = DROP_NO_PROXY;
 	else
 		answer->reason = DROP_NONE;
+	return 0;
 }
 
 /* Counts what an entry decided, under the entry's own key. */
