@@ -1,3 +1,4 @@
+import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
 import type { MonitorEvent, MonitorPeer } from '../api/models.ts';
 import { tcpFlagNames, type FlowEvent, type FlowPeer } from '../flow/event.ts';
 import type { IdentityRegistry } from '../identity/registry.ts';
@@ -32,13 +33,9 @@ export async function* monitorEvents(parts: MonitorParts, signal: AbortSignal): 
 }
 
 function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {
-  const { protocol, icmp, tcpFlags, connection, cookie } = event;
+  const { protocol, icmp, tcpFlags, connection } = event;
   const isIcmp = protocol === PROTOCOL.ICMP || protocol === PROTOCOL.ICMPv6;
-  const meaning = cookie === 0 ? undefined : parts.engine.cookie(cookie);
-  const policies = new Set(
-    meaning?.origins.map(({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`),
-  );
-  if (policies.size === 0 && meaning?.derivedFrom !== undefined) policies.add(meaning.derivedFrom);
+  const policies = deciders(parts, event);
   return {
     type: event.type,
     time: new Date(event.time).toISOString(),
@@ -54,8 +51,25 @@ function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {
     ...(connection === 'reply' && { reply: true }),
     ifindex: event.ifindex,
     length: event.length,
-    ...(policies.size > 0 && { policies: [...policies] }),
+    ...(policies.length > 0 && { policies }),
   };
+}
+
+/** Who decided: policies by name, or the default that applied (S12, S14). */
+function deciders({ engine }: MonitorParts, event: FlowEvent): readonly string[] {
+  const meaning = event.cookie === 0 ? undefined : engine.cookie(event.cookie);
+  if (meaning === undefined) return isDefaultDeny(event) ? [`default-deny-${event.direction}`] : [];
+  const names = meaning.origins.map(
+    ({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`,
+  );
+  if (names.length === 0 && meaning.derivedFrom !== undefined) return [meaning.derivedFrom];
+  return [...new Set(names)];
+}
+
+/** No entry matched, and that was the reason. */
+function isDefaultDeny(event: FlowEvent): boolean {
+  if (event.cookie !== 0 || event.type === 'trace') return false;
+  return event.reason === DROP_POLICY_DENIED;
 }
 
 function reasonOf(event: FlowEvent): string {

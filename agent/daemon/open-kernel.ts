@@ -1,6 +1,8 @@
 import { ConntrackGc } from '../datapath/conntrack-gc.ts';
 import { KernelNode } from '../datapath/kernel-node.ts';
 import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
+import { readMetrics } from '../datapath/maps/metrics.ts';
+import { DROP_RATE_LIMITED_EVENT } from '../../bpf/gen/drops.ts';
 import { bootTime, EventReader } from '../flow/event-reader.ts';
 import { probeFeatures, requireFeatures } from '../kernel/features.ts';
 import type { Clock } from '../model/clock.ts';
@@ -9,6 +11,9 @@ import type { KernelSettings, NodeKernel } from './node-kernel.ts';
 
 /** How often expired connections are collected, in milliseconds. */
 const COLLECTION_MS = 30_000;
+
+/** How often it is asked how many events were lost, in milliseconds. */
+const LOSSES_MS = 1_000;
 
 /** CLOCK_MONOTONIC in nanoseconds, as the kernel's programs have it: what Node's hrtime reads on Linux. */
 const monotonic = (): bigint => process.hrtime.bigint();
@@ -39,6 +44,9 @@ export async function openKernel(
   });
   collector.start();
   undo.defer(() => collector.stop());
+  const losses = new EventLosses(node, clock, (count) => events.miss(count));
+  await losses.start();
+  undo.defer(() => losses.stop());
   const all = undo.move();
   return {
     endpoints: node.endpoints,
@@ -51,7 +59,7 @@ export async function openKernel(
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),
     flush: (name) => flush(node, name),
     events: (capacity) => events.subscribe(capacity),
-    lostEvents: () => 0,
+    lostEvents: () => losses.total,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }
@@ -68,4 +76,57 @@ async function flush({ maps }: KernelNode, name: string): Promise<void> {
     object: `map ${name}`,
     remedy: 'empty weir_ct4 or weir_ct6',
   });
+}
+
+/** Events that did not fit the ring buffer: the kernel counts them among its drop reasons. */
+class EventLosses {
+  readonly #node: KernelNode;
+  readonly #clock: Clock;
+  readonly #onLost: (count: number) => void;
+  #base = 0n;
+  #seen = 0n;
+  #cancel: (() => void) | undefined;
+
+  constructor(node: KernelNode, clock: Clock, onLost: (count: number) => void) {
+    this.#node = node;
+    this.#clock = clock;
+    this.#onLost = onLost;
+  }
+
+  /** Lost since the start. */
+  get total(): number {
+    return Number(this.#seen - this.#base);
+  }
+
+  async start(): Promise<void> {
+    this.#base = this.#seen = await this.#count();
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#cancel?.();
+  }
+
+  #schedule(): void {
+    this.#cancel = this.#clock.after(LOSSES_MS, () => {
+      this.#look().then(
+        () => this.#schedule(),
+        // The counters are for people: another look may succeed.
+        () => this.#schedule(),
+      );
+    });
+  }
+
+  async #look(): Promise<void> {
+    const now = await this.#count();
+    if (now > this.#seen) this.#onLost(Number(now - this.#seen));
+    this.#seen = now;
+  }
+
+  async #count(): Promise<bigint> {
+    const counts = await readMetrics(this.#node.maps.get('weir_metrics'));
+    return counts
+      .filter(({ reason }) => reason === DROP_RATE_LIMITED_EVENT)
+      .reduce((sum, { packets }) => sum + packets, 0n);
+  }
 }

@@ -5,8 +5,7 @@ import type { IdentityRegistry } from '../../identity/registry.ts';
 import type { Ipcache, IpcacheRecord } from '../../ipcache/ipcache.ts';
 import { cidrCovers, formatAddress, formatCidr, parseCidr } from '../../model/address.ts';
 import { WeirError } from '../../model/errors.ts';
-import { identityId } from '../../model/identity.ts';
-import { RESERVED_IDENTITY } from '../../model/identity.ts';
+import { identityId, RESERVED_IDENTITY } from '../../model/identity.ts';
 import type { PolicyEngine } from '../../policy/contract.ts';
 import { hasLabels, identityModel } from './identity-model.ts';
 
@@ -69,12 +68,10 @@ export class PolicyApiAdapter implements PolicyApi {
 
 /** Addresses as text: a byte array says nothing to a reader. */
 function readable(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if ('bytes' in value && value.bytes instanceof Uint8Array)
-    return value.bytes.length === 4 || value.bytes.length === 16
-      ? formatAddress({ family: value.bytes.length === 4 ? 4 : 6, bytes: value.bytes })
-      : value;
-  return value;
+  if (typeof value !== 'object' || value === null || !('bytes' in value) || !('family' in value)) return value;
+  const { bytes, family } = value;
+  const isAddress = bytes instanceof Uint8Array && (family === 4 || family === 6);
+  return isAddress ? formatAddress({ family, bytes }) : value;
 }
 
 function ipModel({ prefix, identity, source, tunnelEndpoint, namespace, podName }: IpcacheRecord): models.IPListEntry {

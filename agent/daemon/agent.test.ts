@@ -1,0 +1,315 @@
+/** The whole agent on a kernel in memory: wiring, order and what is told to whom. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import pino from 'pino';
+import { ApiClient } from '../api/client.ts';
+import { readInvocation } from '../config/config.ts';
+import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
+import { FakeDatapath } from '../endpoint/testing.ts';
+import { Broadcast } from '../flow/broadcast.ts';
+import type { FlowEvent } from '../flow/event.ts';
+import { Ipam } from '../ipam/ipam.ts';
+import { ManifestSource } from '../k8s/manifest-source.ts';
+import { formatCidr, parseAddress } from '../model/address.ts';
+import { systemClock } from '../model/clock.ts';
+import type { IpcacheEntry } from '../model/datapath.ts';
+import { identityId } from '../model/identity.ts';
+import { startAgent } from './agent.ts';
+import type { NodeKernel } from './node-kernel.ts';
+
+class FakeKernel implements NodeKernel {
+  readonly endpoints = new FakeDatapath();
+  readonly ipcacheMap = new Map<string, IpcacheEntry>();
+  readonly broadcast = new Broadcast<FlowEvent>();
+  readonly ipcacheType = ipcacheEntryType;
+  readonly devices = ['eth0'];
+  readonly mtu = 1500;
+  readonly ipcache: NodeKernel['ipcache'] = {
+    update: (entries) => {
+      for (const entry of entries) this.ipcacheMap.set(formatCidr(entry.prefix), entry);
+      return Promise.resolve();
+    },
+    delete: (prefixes) => {
+      for (const prefix of prefixes) this.ipcacheMap.delete(formatCidr(prefix));
+      return Promise.resolve();
+    },
+    prune: (desired) => {
+      const kept = new Set(desired.map(({ prefix }) => formatCidr(prefix)));
+      for (const text of this.ipcacheMap.keys()) if (!kept.has(text)) this.ipcacheMap.delete(text);
+      return Promise.resolve();
+    },
+  };
+  lockdowns = (): never[] => [];
+  maps = () => [{ name: 'weir_metrics', path: '/x/weir_metrics', size: 1 }];
+  dump = () =>
+    Promise.resolve({ cache: [{ fields: { reason: 'Policy denied', direction: 'ingress', packets: 7, bytes: 700 } }] });
+  flush = () => Promise.resolve();
+  events = (capacity: number) => this.broadcast.subscribe(capacity);
+  lostEvents = () => 3;
+  [Symbol.asyncDispose] = () => Promise.resolve();
+
+  identityAt(prefix: string): number | undefined {
+    return this.ipcacheMap.get(prefix)?.identity;
+  }
+}
+
+const POD = (name: string) => `apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, namespace: default, labels: {app: ${name}}}
+spec: {containers: [{name: c, image: i}]}
+`;
+
+const POLICY = (peer: string) => `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  ingress: [${peer}]
+`;
+
+async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let turn = 0; turn < 500; turn++) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.fail(`waited in vain for: ${what}`);
+}
+
+describe('the agent', () => {
+  let dir: string;
+  let kernel: FakeKernel;
+  let api: ApiClient;
+  let running: AsyncDisposable | undefined;
+  const logged: string[] = [];
+
+  const manifest = (file: string, text: string): void => {
+    writeFileSync(join(dir, 'draft'), text);
+    renameSync(join(dir, 'draft'), join(dir, 'manifests', file));
+  };
+  const start = async (...flags: string[]): Promise<void> => {
+    const invocation = readInvocation(
+      [
+        ...[
+          '--socket',
+          join(dir, 'weir.sock'),
+          '--state-dir',
+          join(dir, 'state'),
+          '--manifests',
+          join(dir, 'manifests'),
+        ],
+        ...['--pod-cidr', '10.0.0.0/24', '--pod-cidr', 'fd00::/64', '--node-name', 'n1', ...flags],
+      ],
+      {},
+    );
+    assert.ok(invocation.kind === 'run');
+    const { config } = invocation;
+    running = await startAgent({
+      ...{ config, version: '1.2.3', clock: systemClock, kernel },
+      logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
+      ipam: new Ipam(config.podCidrs),
+      source: new ManifestSource({ directory: config.manifests!, quietMs: 5 }),
+    });
+  };
+  const stop = async (): Promise<void> => {
+    await running?.[Symbol.asyncDispose]();
+    running = undefined;
+  };
+  const add = (name: string) =>
+    api.putEndpoint(`cni-attachment-id:c-${name}:eth0`, {
+      'container-id': `c-${name}`,
+      'container-interface-name': 'eth0',
+      'network-namespace-path': `/run/netns/${name}`,
+      'k8s-namespace': 'default',
+      'k8s-pod-name': name,
+    });
+  const ingress = async (): Promise<readonly number[] | undefined> => {
+    const endpoint = await api.endpoint('pod-name:default/web');
+    return endpoint.status?.policy?.realized?.['allowed-ingress-identities'];
+  };
+
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'weir-agent-'));
+    mkdirSync(join(dir, 'manifests'));
+    kernel = new FakeKernel();
+    api = new ApiClient(join(dir, 'weir.sock'));
+    logged.length = 0;
+    manifest('pods.yaml', [POD('web'), POD('db')].join('---\n'));
+  });
+  afterEach(async () => {
+    await stop();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  test('adds, shows and deletes endpoints', async () => {
+    await start();
+    const web = await add('web');
+    assert.equal(web.status?.state, 'ready');
+    assert.equal(web.status.identity?.id, 256);
+    assert.deepEqual(web.status.networking?.addressing, [{ ipv4: '10.0.0.2', ipv6: 'fd00::2' }]);
+    assert.equal(web.status.networking['host-addressing']?.ipv4?.ip, '10.0.0.1');
+    assert.equal(kernel.identityAt('10.0.0.2/32'), 256);
+    assert.equal(kernel.identityAt('10.0.0.1/32'), 1);
+    assert.equal(kernel.identityAt('0.0.0.0/0'), 9);
+    assert.deepEqual(
+      (await api.endpoints(['app=web'])).map(({ id }) => id),
+      [web.id],
+    );
+    assert.deepEqual(await api.endpoints(['app=db']), []);
+    const health = await api.endpointHealth(String(web.id));
+    assert.deepEqual(health, { overallHealth: 'OK', bpf: 'OK', policy: 'OK', connected: true });
+    const log = await api.endpointLog('container-id:c-web');
+    assert.deepEqual([log[0]?.state, log[0]?.code], ['ready', 'ok']);
+    await api.patchEndpointLabels(String(web.id), { user: ['extra=1'] });
+    assert.deepEqual((await api.endpointLabels(String(web.id))).spec?.user, ['k8s:extra=1']);
+    await api.patchEndpointConfig(String(web.id), { options: { PolicyAuditMode: 'Enabled' } });
+    assert.equal((await api.endpoint(String(web.id))).status?.realized?.options?.['PolicyAuditMode'], 'Enabled');
+    await assert.rejects(api.patchEndpointConfig(String(web.id), { options: { Nonsense: '1' } }), {
+      code: 'REQUEST_INVALID',
+      field: 'body.options.Nonsense',
+    });
+    await assert.rejects(api.patchEndpointLabels(String(web.id), { user: ['reserved:host'] }), {
+      code: 'ENDPOINT_INVALID',
+    });
+    await api.deleteContainer('c-web');
+    await assert.rejects(api.endpoint(String(web.id)), { code: 'ENDPOINT_NOT_FOUND' });
+    assert.equal(kernel.identityAt('10.0.0.2/32'), undefined);
+  });
+
+  test('refuses endpoints that make no sense, by field', async () => {
+    await start();
+    const put = (id: string, more: object) => api.putEndpoint(id, { 'container-id': 'c', ...more });
+    const netns = { 'network-namespace-path': '/run/netns/x' };
+    await assert.rejects(put('cni-attachment-id:c:eth0', {}), {
+      code: 'ENDPOINT_INVALID',
+      field: 'body.network-namespace-path',
+    });
+    await assert.rejects(put('cni-attachment-id:other:eth0', netns), { code: 'ENDPOINT_INVALID', field: 'id' });
+    await assert.rejects(put('7', { ...netns, 'container-interface-name': 'eth0' }), {
+      code: 'ENDPOINT_INVALID',
+      field: 'id',
+    });
+    await assert.rejects(put('cni-attachment-id:c:eth0', { ...netns, labels: ['reserved:host'] }), {
+      code: 'ENDPOINT_INVALID',
+    });
+    await assert.rejects(put('cni-attachment-id:c:eth0', { ...netns, addressing: { ipv4: 'fd00::9' } }), {
+      code: 'ADDRESS_INVALID',
+      field: 'body.addressing.ipv4',
+    });
+  });
+
+  test('policies follow their manifests; a bad one leaves the good one in force and is told', async () => {
+    await start();
+    await add('web');
+    const db = await add('db');
+    assert.deepEqual(await ingress(), [0]);
+    manifest('policy.yaml', POLICY('{fromEndpoints: [{matchLabels: {app: db}}]}'));
+    await until('the policy', async () => (await ingress())?.includes(db.status!.identity!.id!) === true);
+    manifest('policy.yaml', POLICY('{fromEndpoints: [{matchLabel: {app: db}}]}'));
+    await until('the fault', () => logged.some((line) => /policy\.yaml:\d+:\d+.*matchLabel/.test(line)));
+    assert.ok((await ingress())?.includes(db.status!.identity!.id!));
+    const status = await api.health();
+    assert.match(status.kubernetes?.msg ?? '', /rejected: CiliumNetworkPolicy default\/web/);
+    assert.equal(status.cilium?.state, 'Ok');
+    assert.equal((await api.policy()).revision, 1);
+    rmSync(join(dir, 'manifests', 'policy.yaml'));
+    await until('no policy', async () => (await ingress())?.includes(0) === true);
+    assert.doesNotMatch((await api.health()).kubernetes?.msg ?? '', /rejected/);
+  });
+
+  test('prefixes that policies name get identities, and lose them again', async () => {
+    await start();
+    await add('web');
+    manifest('policy.yaml', POLICY('{fromCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.128/25]}]}'));
+    await until('the prefixes', () => kernel.identityAt('203.0.113.128/25') !== undefined);
+    const outer = kernel.identityAt('203.0.113.0/24')!;
+    const inner = kernel.identityAt('203.0.113.128/25')!;
+    await until('the policy', async () => (await ingress())?.includes(outer) === true);
+    assert.ok(!(await ingress())?.includes(inner));
+    const labels = (await api.identity(outer)).labels;
+    assert.deepEqual(labels, ['cidr:203.0.113.0/24', 'reserved:world-ipv4']);
+    const [entry] = await api.ips('203.0.113.0/25');
+    assert.equal(entry, undefined);
+    assert.equal((await api.ips('203.0.113.0/24')).length, 2);
+    manifest('policy.yaml', POLICY('{}'));
+    await until('no prefixes', () => kernel.identityAt('203.0.113.0/24') === undefined);
+  });
+
+  test('comes back, does the deletes that were left, and forgets what the kernel should not hold', async () => {
+    await start();
+    const web = await add('web');
+    await add('db');
+    await stop();
+    kernel.ipcacheMap.set('192.0.2.0/24', {
+      prefix: { address: parseAddress('192.0.2.0'), length: 24 },
+      identity: identityId(7),
+    });
+    mkdirSync(join(dir, 'deleteQueue'));
+    writeFileSync(
+      join(dir, 'deleteQueue', 'a.json'),
+      JSON.stringify({ 'container-id': 'c-db', 'container-interface-name': 'eth0' }),
+    );
+    writeFileSync(join(dir, 'deleteQueue', 'b.json'), 'nonsense');
+    await start();
+    assert.deepEqual(
+      (await api.endpoints()).map(({ id, status }) => [id, status?.state, status?.identity?.id]),
+      [[web.id, 'ready', web.status?.identity?.id]],
+    );
+    assert.deepEqual(readdirSync(join(dir, 'deleteQueue')), []);
+    assert.ok(logged.some((line) => line.includes('b.json')));
+    assert.equal(kernel.identityAt('192.0.2.0/24'), undefined);
+    assert.equal(kernel.identityAt('10.0.0.2/32'), 256);
+  });
+
+  test('gives out addresses, and takes back what is not an endpoint’s', async () => {
+    await start();
+    const { address } = await api.allocateAddresses('somebody', 'ipv4');
+    assert.deepEqual(address, { ipv4: '10.0.0.2' });
+    await api.releaseAddress('10.0.0.2');
+    await assert.rejects(api.releaseAddress('10.0.0.2'), { code: 'ADDRESS_NOT_FOUND' });
+    await add('web');
+    await assert.rejects(api.releaseAddress('10.0.0.3'), { code: 'IPAM_IN_USE' });
+  });
+
+  test('tells of itself: status, configuration, maps, metrics, debug information', async () => {
+    await start('--metrics-listen', '127.0.0.1:0');
+    const status = await api.health();
+    assert.deepEqual([status.cilium?.state, status.version, status.nodeMonitor?.lost], ['Ok', '1.2.3', 3]);
+    assert.match(status.ipam?.status ?? '', /IPv4: 0\/253 allocated from 10\.0\.0\.0\/24/);
+    const config = await api.config();
+    assert.equal(config.spec?.['policy-enforcement'], 'default');
+    await api.patchConfig({ 'policy-enforcement': 'default' });
+    await assert.rejects(api.patchConfig({ 'policy-enforcement': 'never' }), { field: 'body.policy-enforcement' });
+    assert.equal((await api.maps()).maps?.[0]?.path, '/x/weir_metrics');
+    const debug = await api.debugInfo();
+    assert.equal(debug['cilium-version'], '1.2.3');
+    assert.ok((await api.selectors()).length >= 0);
+    assert.equal((await api.identity(1)).labels?.[0], 'reserved:host');
+  });
+
+  test('names the numbers in events', async () => {
+    await start();
+    await add('web');
+    const heard = api.monitor()[Symbol.asyncIterator]();
+    const first = heard.next();
+    await until('a listener', () => kernel.broadcast.size === 1);
+    kernel.broadcast.publish({
+      ...{ type: 'drop', reason: 133, reasonText: 'Policy denied', time: 0, endpoint: 1, direction: 'ingress' },
+      source: { address: parseAddress('198.51.100.7'), port: 1234, identity: identityId(9) },
+      destination: { address: parseAddress('10.0.0.2'), port: 80, identity: identityId(256) },
+      ...{ etherType: 0x800, protocol: 6, tcpFlags: 2, icmp: { type: 0, code: 0 }, connection: 'new' },
+      ...{ ifindex: 3, length: 60, cookie: 0 },
+    });
+    const { value } = await first;
+    assert.ok(value);
+    assert.deepEqual(
+      [value.protocol, value.tcpFlags, value.reason, value.policies],
+      ['TCP', ['SYN'], 'Policy denied', ['default-deny-ingress']],
+    );
+    assert.equal(value.destination.pod, 'default/web');
+    assert.deepEqual(value.source.labels, ['reserved:world-ipv4']);
+    await heard.return(undefined);
+  });
+});

@@ -1,0 +1,104 @@
+import type { FastifyBaseLogger } from 'fastify';
+import type { Config } from '../config/config.ts';
+import type { EndpointEnvironment } from '../endpoint/environment.ts';
+import { EndpointManager } from '../endpoint/manager.ts';
+import { PodDirectory } from '../endpoint/pod-directory.ts';
+import { EndpointStore } from '../endpoint/store.ts';
+import type { Families } from '../identity/cidr-labels.ts';
+import { LabelFilter } from '../identity/label-filter.ts';
+import { IdentityRegistry } from '../identity/registry.ts';
+import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
+import { Ipcache } from '../ipcache/ipcache.ts';
+import { addressesOf, type Ipam } from '../ipam/ipam.ts';
+import { formatCidr } from '../model/address.ts';
+import type { Clock } from '../model/clock.ts';
+import type { ResourceSource } from '../model/resource.ts';
+import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
+import type { PolicyEngine } from '../policy/contract.ts';
+import { createPolicyEngine } from '../policy/engine.ts';
+import { Health } from './health.ts';
+import { KernelIpcache } from './kernel-ipcache.ts';
+import { NodeAddresses } from './node-addresses.ts';
+import type { NodeKernel } from './node-kernel.ts';
+
+/** What an agent is made with. */
+export interface AgentParts {
+  readonly config: Config;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly logger: FastifyBaseLogger;
+  readonly kernel: NodeKernel;
+  readonly ipam: Ipam;
+  readonly source: ResourceSource;
+}
+
+/** The rooms of one agent, joined to each other. */
+export interface Rooms extends AgentParts {
+  readonly families: Families;
+  readonly health: Health;
+  readonly engine: PolicyEngine;
+  readonly identities: IdentityRegistry;
+  readonly ipcache: Ipcache;
+  readonly kernelIpcache: KernelIpcache;
+  readonly nodeAddresses: NodeAddresses;
+  readonly pods: PodDirectory;
+  readonly manager: EndpointManager;
+}
+
+/** Joins the rooms; identities come back from disk. Nothing runs yet. */
+export async function openRooms(parts: AgentParts): Promise<Rooms> {
+  const { config, clock, logger, kernel, ipam } = parts;
+  const families = { ipv4: config.podCidrs.ipv4 !== undefined, ipv6: config.podCidrs.ipv6 !== undefined };
+  const engine = createPolicyEngine({
+    ...DEFAULT_POLICY_CONFIG,
+    enforcement: config.policyEnforcement,
+    allowLocalhost: config.allowLocalhost !== 'policy',
+    clusterName: config.clusterName,
+    enableIPv4: families.ipv4,
+    enableIPv6: families.ipv6,
+  });
+  engine.apply({ identities: RESERVED_IDENTITIES });
+  const { registry: identities, problems } = await IdentityRegistry.open({
+    stateDir: config.stateDir,
+    clock,
+    onChange: ({ added, removed }) =>
+      engine.apply({ identities: added, removedIdentities: removed.map(({ id }) => id) }),
+  });
+  for (const problem of problems) logger.error({ code: problem.code }, problem.describe());
+  const ipcache = new Ipcache();
+  const kernelIpcache = new KernelIpcache({
+    ...{ ipcache, target: kernel.ipcache, type: kernel.ipcacheType, clock },
+    onFailure: (prefix, error) => {
+      logger.error({ err: error, prefix: formatCidr(prefix) }, 'the ipcache entry cannot be written');
+    },
+  });
+  const pods = new PodDirectory((change) => manager.podChanged(change));
+  const manager = new EndpointManager(environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods }));
+  const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
+  const health = new Health(clock);
+  return { ...parts, families, health, engine, identities, ipcache, kernelIpcache, nodeAddresses, pods, manager };
+}
+
+function environmentOf(
+  { config, clock, logger, kernel, ipam }: AgentParts,
+  rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods'>,
+): EndpointEnvironment {
+  const { engine, identities, ipcache, kernelIpcache, pods } = rooms;
+  return {
+    ...{ datapath: kernel.endpoints, identities, ipam, ipcache, policies: engine, clock },
+    flushIpcache: (prefixes) => kernelIpcache.flush(prefixes),
+    store: new EndpointStore(`${config.stateDir}/endpoints`),
+    labels: {
+      pods,
+      filter: new LabelFilter(config.labelRules),
+      clusterName: config.clusterName,
+      // A directory of manifests is all there is; an API server's objects may come later than their pods.
+      podsMayBeLate: false,
+    },
+    mtu: kernel.mtu,
+    auditMode: config.policyAuditMode,
+    report: (endpoint, message, error) => {
+      logger.error({ err: error, endpoint: endpoint.id, pod: endpoint.podName }, `${endpoint.title}: ${message}`);
+    },
+  };
+}
