@@ -91,14 +91,15 @@ if (inOwnNetns(import.meta.filename)) {
       await using b = await TestPod.create(node, 12);
       for (const pod of [a, b]) await pod.install(ALLOW_ALL);
       const talk = await Conversation.start(a, b, formatAddress(b.ipv4), 8080);
-      const info = () => {
+      const info = async () => {
         using link = TcxLink.openPinned(path.join(node.bpfRoot, 'links', String(b.id), 'from_container'));
-        return link!.info();
+        return await link!.info();
       };
-      const before = info();
+      const before = await info();
       await b.install(policy('ingress 0', 'egress 0', 'ingress 7'));
-      assert.equal(info().id, before.id);
-      assert.notEqual(info().programId, before.programId);
+      const after = await info();
+      assert.equal(after.id, before.id);
+      assert.notEqual(after.programId, before.programId);
       assert.equal(await talk.says('after', 5000), true);
     });
 

@@ -50,7 +50,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
 
   async linkStatus(link: EndpointLink, netns: string): Promise<LinkStatus> {
     const id = this.#byIfIndex.get(link.hostIfIndex);
-    const attached = id !== undefined && this.#options.loader.isAttached(id, link.hostIfIndex);
+    const attached = id !== undefined && (await this.#options.loader.isAttached(id, link.hostIfIndex));
     return { ...(await this.#options.devices.status(link, netns)), attached };
   }
 
@@ -86,7 +86,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     // What stands in weir_lxc without any pin.
     await maps.lxc.prune((id) => known.has(id));
     await this.#forget(stale);
-    const kept = new Set([...known].map((id) => loader.deviceOf(id)));
+    const kept = new Set(await Promise.all([...known].map((id) => loader.deviceOf(id))));
     const lost = devices.endpointLinks().filter(({ index }) => !kept.has(index));
     await Promise.all(lost.map(({ name }) => devices.deleteLink(name)));
   }
@@ -131,7 +131,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     maps.call.delete(id);
     await devices.closeRoutes(own);
     // A link that is still there is switched off before its programs go: nothing passes that nobody judges.
-    const device = loader.deviceOf(id);
+    const device = await loader.deviceOf(id);
     if (device !== undefined) {
       await devices.shut(device);
       this.#byIfIndex.delete(device);

@@ -105,16 +105,17 @@ export class Loader {
   }
 
   /** Whether all programs of an endpoint are on that link. */
-  isAttached(id: EndpointId, ifindex: IfIndex): boolean {
+  async isAttached(id: EndpointId, ifindex: IfIndex): Promise<boolean> {
     const pins = hooksOf(ENDPOINT_HOOKS).map(([name]) => this.#pins.endpointLink(id, name));
-    return this.#maps.call.has(id) && pins.every((pin) => tcxProgram(pin, ifindex) !== undefined);
+    const programs = await Promise.all(pins.map((pin) => tcxProgram(pin, ifindex)));
+    return this.#maps.call.has(id) && programs.every((program) => program !== undefined);
   }
 
   /** The device that an endpoint's programs are on; undefined when there is none any more. */
-  deviceOf(id: EndpointId): IfIndex | undefined {
+  async deviceOf(id: EndpointId): Promise<IfIndex | undefined> {
     for (const [name] of hooksOf(ENDPOINT_HOOKS)) {
       using link = TcxLink.openPinned(this.#pins.endpointLink(id, name));
-      const ifindex = link?.info().ifindex ?? 0;
+      const ifindex = (await link?.info())?.ifindex ?? 0;
       if (ifindex !== 0) return ifindex as IfIndex;
     }
     return undefined;

@@ -1,5 +1,5 @@
 /** What the kernel tells about a map, a program or a link that one holds a descriptor of. */
-import { BPF, bpf, bpfAttr } from './bpf-syscall.ts';
+import { BPF, bpf, bpfAsync, bpfAttr } from './bpf-syscall.ts';
 import { memory, readCString } from './memory.ts';
 
 const info = memory(256);
@@ -71,9 +71,13 @@ export interface LinkInfo {
   readonly attachType: number;
 }
 
-/** struct bpf_link_info of a TCX link's descriptor. */
-export function linkInfo(fd: number): LinkInfo {
-  const b = objectInfo(fd);
+/** struct bpf_link_info of a TCX link's descriptor, read on a worker thread: the kernel takes its routing lock for it. */
+export async function linkInfo(fd: number): Promise<LinkInfo> {
+  const [attr, { bytes: b, address }] = [memory(16), memory(64)];
+  attr.bytes.writeUInt32LE(fd, 0);
+  attr.bytes.writeUInt32LE(b.length, 4);
+  attr.bytes.writeBigUInt64LE(address, 8);
+  await bpfAsync(BPF.OBJ_GET_INFO_BY_FD, attr, 'read what a BPF link is');
   return {
     id: b.readUInt32LE(4),
     programId: b.readUInt32LE(8),

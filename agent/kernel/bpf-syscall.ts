@@ -166,14 +166,14 @@ export function linkCreateSync(programFd: number, target: number, attachType: At
 export async function linkCreate(programFd: number, target: number, attachType: AttachType): Promise<number> {
   const own = memory(64);
   linkCreateAttr(own.bytes, programFd, target, attachType);
-  return await runAsync(BPF.LINK_CREATE, own, linkCreateText(target));
+  return await bpfAsync(BPF.LINK_CREATE, own, linkCreateText(target));
 }
 
 /** BPF_LINK_DETACH on a worker thread. */
 export async function linkDetach(linkFd: number): Promise<void> {
   const own = memory(8);
   own.bytes.writeUInt32LE(linkFd, 0);
-  await runAsync(BPF.LINK_DETACH, own, 'detach a BPF link');
+  await bpfAsync(BPF.LINK_DETACH, own, 'detach a BPF link');
 }
 
 /** BPF_LINK_DETACH in place, blocking for an RCU grace period. */
@@ -182,20 +182,21 @@ export function linkDetachSync(linkFd: number): void {
   bpf(BPF.LINK_DETACH, 8, 'detach a BPF link');
 }
 
-async function runAsync(command: BpfCommand, own: Memory, operation: string): Promise<number> {
+/** Runs `command` on a union of its own, on a worker thread. @throws KernelError SYSCALL_FAILED */
+export async function bpfAsync(command: BpfCommand, own: Memory, operation: string): Promise<number> {
   const done = await callAsync(syscall, SYS_BPF, command, own.address, own.bytes.length);
   if (done.result < 0) throw new KernelError('SYSCALL_FAILED', operation, done.errno);
   return done.result;
 }
 
 /**
- * BPF_LINK_UPDATE: atomically replaces the program of a link; no packet passes between the two.
+ * BPF_LINK_UPDATE, on a worker thread: atomically replaces the program of a link; no packet passes between the two.
  *
  * @throws KernelError SYSCALL_FAILED; EEXIST when the program is on that hook already, ENOLINK when the device is gone
  */
-export function linkUpdate(linkFd: number, programFd: number): void {
-  const b = bpfAttr();
-  b.writeUInt32LE(linkFd, 0);
-  b.writeUInt32LE(programFd, 4);
-  bpf(BPF.LINK_UPDATE, 32, 'update a BPF link');
+export async function linkUpdate(linkFd: number, programFd: number): Promise<void> {
+  const own = memory(32);
+  own.bytes.writeUInt32LE(linkFd, 0);
+  own.bytes.writeUInt32LE(programFd, 4);
+  await bpfAsync(BPF.LINK_UPDATE, own, 'update a BPF link');
 }

@@ -47,6 +47,11 @@ export function closeFile(fd: number): void {
   closeFunction(fd);
 }
 
+/** {@link closeFile} on a worker thread: for the last descriptor of what the kernel takes its time to give up. */
+export async function closeFileAsync(fd: number): Promise<void> {
+  await callAsync(closeFunction, fd);
+}
+
 /** A native function as a promise of its result and error number, run on a worker thread of koffi. */
 export function callAsync<A extends unknown[]>(
   fn: KoffiFunc<(...args: A) => number>,

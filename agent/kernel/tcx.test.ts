@@ -48,13 +48,13 @@ function bench(): Bench {
 test('a program is attached, pinned, replaced through the pin, and found there again', async () => {
   using b = bench();
   const where = { ifindex: b.ifindex, hook: 'ingress', pin: b.pin } as const;
-  assert.equal(tcxProgram(b.pin, b.ifindex), undefined);
+  assert.equal(await tcxProgram(b.pin, b.ifindex), undefined);
   assert.equal(await attachTcx(b.one, where, b.create), 'attached');
-  assert.equal(tcxProgram(b.pin, b.ifindex), programInfo(b.one).id);
+  assert.equal(await tcxProgram(b.pin, b.ifindex), programInfo(b.one).id);
   assert.equal(await attachTcx(b.one, where, b.create), 'unchanged');
   assert.equal(await attachTcx(b.two, where, b.create), 'updated');
-  assert.equal(tcxProgram(b.pin, b.ifindex), programInfo(b.two).id);
-  assert.equal(tcxProgram(b.pin, 1), undefined);
+  assert.equal(await tcxProgram(b.pin, b.ifindex), programInfo(b.two).id);
+  assert.equal(await tcxProgram(b.pin, 1), undefined);
   assert.equal(await detachTcx(b.pin), true);
   assert.equal(await detachTcx(b.pin), false);
   assert(!existsSync(b.pin));
@@ -66,7 +66,7 @@ test('a pin of another hook gives way to a new link', async () => {
   await attachTcx(b.one, { ifindex, hook: 'ingress', pin }, b.create);
   assert.equal(await attachTcx(b.one, { ifindex, hook: 'egress', pin }, b.create), 'attached');
   using link = TcxLink.openPinned(pin)!;
-  assert.equal(link.info().attachType, 47);
+  assert.equal((await link.info()).attachType, 47);
   assert.equal(await attachTcx(b.one, { ifindex, hook: 'egress', pin }, b.create), 'unchanged');
 });
 
@@ -75,9 +75,9 @@ test('a pin whose device is gone is replaced, and removed without fuss', async (
   const where = { ifindex: b.ifindex, hook: 'ingress', pin: b.pin } as const;
   await attachTcx(b.one, where, b.create);
   b.rt.apply(deleteLink('a'), createVeth({ name: 'a', mtu: 1500, peer: { name: 'b' } }));
-  assert.equal(tcxProgram(b.pin, b.ifindex), undefined);
+  assert.equal(await tcxProgram(b.pin, b.ifindex), undefined);
   using stale = TcxLink.openPinned(b.pin)!;
-  assert.throws(() => stale.update(b.two), { errno: 67 }, 'ENOLINK');
+  await assert.rejects(stale.update(b.two), { errno: 67 }, 'ENOLINK');
   const next = { ...where, ifindex: b.rt.link('a')!.index };
   assert.equal(await attachTcx(b.one, next, b.create), 'attached');
   b.rt.apply(deleteLink('a'));

@@ -1,10 +1,15 @@
-/** TCX: programs at a device's ingress and egress, held by links that outlive the agent when pinned (Linux 6.6). */
+/**
+ * TCX: programs at a device's ingress and egress, held by links that outlive the agent when pinned (Linux 6.6).
+ *
+ * The kernel takes its routing lock for whatever is asked of such a link, and others hold that lock for tens of
+ * milliseconds: all of it is done on worker threads.
+ */
 import { unlinkSync } from 'node:fs';
 import { type LinkInfo, linkInfo, programInfo } from './bpf-info.ts';
 import { ATTACH_TYPE, linkCreate, linkCreateSync, linkDetach, linkDetachSync, linkUpdate } from './bpf-syscall.ts';
 import { objectGet, objectPin } from './bpf-syscall.ts';
 import { ERRNO, isErrno } from './errno.ts';
-import { closeFile } from './libc.ts';
+import { closeFile, closeFileAsync } from './libc.ts';
 
 /** As the device sees it: what comes in from it, what goes out to it. */
 export type TcxHook = 'ingress' | 'egress';
@@ -40,7 +45,7 @@ export class TcxLink implements Disposable {
     }
   }
 
-  info(): LinkInfo {
+  info(): Promise<LinkInfo> {
     return linkInfo(this.fd);
   }
 
@@ -49,10 +54,10 @@ export class TcxLink implements Disposable {
    * @returns false when that program was there already
    * @throws KernelError SYSCALL_FAILED; ENOLINK when the device is gone
    */
-  update(programFd: number): boolean {
+  async update(programFd: number): Promise<boolean> {
     // Kernels differ in whether this is an error (EEXIST): ask first.
-    if (this.info().programId === programInfo(programFd).id) return false;
-    linkUpdate(this.fd, programFd);
+    if ((await this.info()).programId === programInfo(programFd).id) return false;
+    await linkUpdate(this.fd, programFd);
     return true;
   }
 
@@ -70,7 +75,14 @@ export class TcxLink implements Disposable {
     linkDetachSync(this.fd);
   }
 
-  /** Closes the descriptor. The last one of an unpinned link takes the program off, which blocks for 6 to 12 ms. */
+  /** Gives up a link that is not pinned, or no longer: the program goes off its device. */
+  async release(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await closeFileAsync(this.fd);
+  }
+
+  /** Closes the descriptor of a pinned link. The last one of another blocks for 6 to 12 ms: {@link release} those. */
   close(): void {
     if (this.#open) closeFile(this.fd);
     this.#open = false;
@@ -105,19 +117,20 @@ export async function attachTcx(
 ): Promise<'attached' | 'updated' | 'unchanged'> {
   using standing = TcxLink.openPinned(pin);
   if (standing !== undefined) {
-    const now = standing.info();
+    const now = await standing.info();
     if (now.ifindex === ifindex && now.attachType === TYPES[hook]) {
-      return standing.update(programFd) ? 'updated' : 'unchanged';
+      return (await standing.update(programFd)) ? 'updated' : 'unchanged';
     }
     if (now.ifindex !== 0) await standing.detach();
     unlinkSync(pin);
+    await standing.release();
   }
-  using link = await create(programFd, ifindex, hook);
+  const link = await create(programFd, ifindex, hook);
   try {
     link.pin(pin);
+    link.close();
   } catch (error) {
-    // Closing an unpinned link would block this thread for the same grace period.
-    await link.detach();
+    await link.release();
     throw error;
   }
   return 'attached';
@@ -125,17 +138,21 @@ export async function attachTcx(
 
 /** Takes the program of a pinned link off its device and removes the pin. @returns false when nothing is pinned there */
 export async function detachTcx(pin: string): Promise<boolean> {
-  using link = TcxLink.openPinned(pin);
+  const link = TcxLink.openPinned(pin);
   if (link === undefined) return false;
-  // A link whose device is gone has nothing to detach.
-  if (link.info().ifindex !== 0) await link.detach();
-  unlinkSync(pin);
-  return true;
+  try {
+    // Somebody else may hold it too: it is not enough to close it. One whose device is gone has nothing to detach.
+    if ((await link.info()).ifindex !== 0) await link.detach();
+    unlinkSync(pin);
+    return true;
+  } finally {
+    await link.release();
+  }
 }
 
 /** Whether the link pinned at `pin` holds a program on `ifindex`, and which. */
-export function tcxProgram(pin: string, ifindex: number): number | undefined {
+export async function tcxProgram(pin: string, ifindex: number): Promise<number | undefined> {
   using link = TcxLink.openPinned(pin);
-  const now = link?.info();
+  const now = await link?.info();
   return now?.ifindex === ifindex && now.programId !== 0 ? now.programId : undefined;
 }
