@@ -1,12 +1,13 @@
 /** Bad input and faults: each a clear error, and nothing left behind. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { run } from '../harness/exec.ts';
+import { run, type Output } from '../harness/exec.ts';
 import { Netns } from '../harness/netns.ts';
 import { WeirNode } from '../harness/node.ts';
 import { cni, Pod } from '../harness/pod.ts';
+import { waitFor } from '../harness/wait.ts';
 
 interface CniError {
   readonly code: number;
@@ -135,6 +136,51 @@ test('an agent that is not there: ADD says so, DEL is queued and done when it co
   assert.equal((await pod.cni('DEL')).status, 0);
   await node.startAgent();
   assert.deepEqual((await inventory(node)).endpoints, 0);
+});
+
+/** Starts an ADD and kills the agent when it has made the link and not yet answered. */
+async function killInMidAdd(node: WeirNode, ns: Netns, timeout: number): Promise<{ readonly add: Promise<Output> }> {
+  const before = hostLinks(node);
+  const add = cni(node, 'ADD', { containerId: ns.name, netns: ns.path }, { timeout });
+  while (hostLinks(node) === before) await new Promise((resolve) => setImmediate(resolve));
+  await node.stopAgent('SIGKILL');
+  return { add };
+}
+
+/** Number of links in the agent's namespace, read without a process: the moment is short. */
+function hostLinks(node: WeirNode): number {
+  const devices = readFileSync(`/proc/${node.agentPid!}/net/dev`, 'utf8');
+  return devices.split('\n').filter((line) => line.trimStart().startsWith('wr')).length;
+}
+
+test('an agent killed in mid-ADD: the ADD fails, and nothing of it is left when the agent is back', async () => {
+  await using node = new WeirNode({ name: 'midadd' });
+  using ns = new Netns('pod');
+  await node.startAgent();
+  const before = await inventory(node);
+  const { add } = await killInMidAdd(node, ns, 1);
+  const { status, stdout } = await add;
+  assert.equal(status, 1, stdout);
+  assert.equal((JSON.parse(stdout) as CniError).code, 11, 'try again later');
+  await node.startAgent();
+  await waitFor('the queue to be done', () => readdirSync(path.join(node.dir, 'deleteQueue')).length === 0);
+  assert.deepEqual(await inventory(node), before);
+  assert.doesNotMatch(run(['ip', '-n', ns.name, '-br', 'link']), /eth0/);
+});
+
+test('an agent killed in mid-ADD that is back in time: the same ADD succeeds, with one endpoint', async () => {
+  await using node = new WeirNode({ name: 'midadd2' });
+  using ns = new Netns('pod');
+  await node.startAgent();
+  const before = await inventory(node);
+  const { add } = await killInMidAdd(node, ns, 30);
+  await node.startAgent();
+  const { status, stdout } = await add;
+  assert.equal(status, 0, stdout);
+  const { endpoints, links } = await inventory(node);
+  assert.deepEqual([endpoints, links.length], [1, 1]);
+  assert.equal((await cni(node, 'DEL', { containerId: ns.name, netns: '' })).status, 0);
+  assert.deepEqual(await inventory(node), before);
 });
 
 test('malformed configuration and environment are refused by name', async () => {
