@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { errorText, WeirError } from '../model/errors.ts';
 import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
 import { decodePolicy, formatIssue, POLICY_KINDS, type DecodeOptions } from '../policy/api/index.ts';
-import type { PolicyEngine } from '../policy/contract.ts';
+import type { CidrGroup, PolicyEngine, PolicyService } from '../policy/contract.ts';
 import type { Rule } from '../policy/rule.ts';
 import type { PrefixIdentities } from './prefix-identities.ts';
 
@@ -27,6 +27,8 @@ export function isPolicyKind(kind: string): boolean {
 export class PolicyImporter {
   readonly #options: PolicyImporterOptions;
   readonly #changed = new Map<string, readonly Rule[] | undefined>();
+  readonly #groups = new Map<string, CidrGroup | undefined>();
+  readonly #services = new Map<string, { namespace: string; name: string; service: PolicyService | undefined }>();
   #work: Promise<void> = Promise.resolve();
   #scheduled = false;
 
@@ -53,6 +55,18 @@ export class PolicyImporter {
     this.#change(resource, undefined);
   }
 
+  /** A group that policies name by name or label; undefined takes it away. */
+  setCidrGroup(name: string, group: CidrGroup | undefined): void {
+    this.#groups.set(name, group);
+    this.#schedule();
+  }
+
+  /** A service that policies may name; undefined takes it away. */
+  setService(namespace: string, name: string, service: PolicyService | undefined): void {
+    this.#services.set(`${namespace}/${name}`, { namespace, name, service });
+    this.#schedule();
+  }
+
   /** Resolves when all that came in so far is enforced, as far as it can be. */
   async settled(): Promise<void> {
     do await this.#work;
@@ -61,6 +75,10 @@ export class PolicyImporter {
 
   #change(resource: Resource, rules: readonly Rule[] | undefined): void {
     this.#changed.set(resourceName(resource), rules);
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#work = this.#work.then(() => this.#apply());
@@ -70,10 +88,12 @@ export class PolicyImporter {
     await nextTurn();
     this.#scheduled = false;
     const { engine, prefixes, onError } = this.#options;
-    const policies = [...this.#changed].map(([key, rules]) => ({ key, rules }));
-    this.#changed.clear();
+    const policies = Array.from(this.#changed, ([key, rules]) => ({ key, rules }));
+    const cidrGroups = Array.from(this.#groups, ([name, group]) => ({ name, group }));
+    const services = [...this.#services.values()];
+    for (const taken of [this.#changed, this.#groups, this.#services]) taken.clear();
     try {
-      engine.apply({ policies });
+      engine.apply({ policies, cidrGroups, services });
       const { cidrs } = engine.demand();
       // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.
       await prefixes.add(cidrs);

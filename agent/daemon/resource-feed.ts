@@ -1,18 +1,25 @@
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
+import { decodeCidrGroup } from '../k8s/cidr-group.ts';
+import { decodeEndpointSlice } from '../k8s/endpoint-slice.ts';
 import { decodeNamespace } from '../k8s/namespace.ts';
 import { decodePod } from '../k8s/pod.ts';
+import { policyCidrGroup } from '../k8s/policy-view.ts';
+import { decodeService } from '../k8s/service.ts';
 import type { Resource, ResourceEvent, ResourceStatus } from '../model/resource.ts';
 import { isPolicyKind, rejection, type PolicyImporter } from './policy-importer.ts';
+import { PolicyServices } from './policy-services.ts';
 
 /** Hands each resource to the room that wants it. One that cannot be decoded leaves what was in force. */
 export class ResourceFeed {
   readonly #pods: PodDirectory;
   readonly #policies: PolicyImporter;
+  readonly #services: PolicyServices;
   readonly #report: (status: ResourceStatus) => void;
 
   constructor(pods: PodDirectory, policies: PolicyImporter, report: (status: ResourceStatus) => void) {
     this.#pods = pods;
     this.#policies = policies;
+    this.#services = new PolicyServices((...service) => policies.setService(...service));
     this.#report = report;
   }
 
@@ -35,6 +42,12 @@ export class ResourceFeed {
       this.#pods.setPod(namespace, name, deleted ? undefined : podView(resource));
     } else if (kind === 'Namespace') {
       this.#pods.setNamespace(name, deleted ? undefined : Object.fromEntries(decodeNamespace(resource).labels));
+    } else if (kind === 'CiliumCIDRGroup') {
+      this.#policies.setCidrGroup(name, deleted ? undefined : policyCidrGroup(decodeCidrGroup(resource)));
+    } else if (kind === 'Service') {
+      this.#services.setService(namespace, name, deleted ? undefined : decodeService(resource));
+    } else if (kind === 'EndpointSlice') {
+      this.#services.setSlice(namespace, name, deleted ? undefined : decodeEndpointSlice(resource));
     }
   }
 }

@@ -12,6 +12,11 @@ export class PendingPolicy {
   #changes = new Map<string, { readonly key: PolicyKey; readonly entry: PolicyEntry | undefined }>();
   #whole = false;
 
+  /** Whether the kernel knows all there is to know. */
+  get isEmpty(): boolean {
+    return !this.#whole && this.#changes.size === 0;
+  }
+
   add({ upserts, deletes }: MapStateChanges): void {
     if (this.#whole) return;
     for (const key of deletes) this.#changes.set(policyKeyText(key), { key, entry: undefined });

@@ -4,14 +4,19 @@ import { formatCidr } from '../model/address.ts';
 import type { PolicyDemand } from './contract.ts';
 import type { PeerSelector, Rule } from './rule.ts';
 
-/** All prefixes and names in the rules, each once, and the prefixes of CIDR groups. */
-export function demandOf(objects: Iterable<readonly Rule[]>, groupCidrs: readonly Cidr[]): PolicyDemand {
+/** All prefixes and names in the rules, each once, the prefixes of CIDR groups, and the backends of named services. */
+export function demandOf(
+  objects: Iterable<readonly Rule[]>,
+  groupCidrs: readonly Cidr[],
+  serviceCidrs: (peer: Extract<PeerSelector, { kind: 'service' }>) => readonly Cidr[],
+): PolicyDemand {
   const cidrs = new Map<string, Cidr>();
   const fqdns = new Map<string, PolicyDemand['fqdns'][number]>();
   const addCidr = (cidr: Cidr): unknown => cidrs.set(formatCidr(cidr), cidr);
   const addPeer = (peer: PeerSelector): void => {
     if (peer.kind === 'cidr') addCidr(peer.cidr);
     if (peer.kind === 'cidr' || peer.kind === 'cidrGroup') peer.except.forEach(addCidr);
+    if (peer.kind === 'service') serviceCidrs(peer).forEach(addCidr);
     if (peer.kind === 'fqdn') fqdns.set(`${peer.matchName ?? ''} ${peer.matchPattern ?? ''}`, peer);
   };
   groupCidrs.forEach(addCidr);

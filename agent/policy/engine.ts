@@ -110,7 +110,9 @@ class Engine implements PolicyEngine {
   }
 
   demand(): PolicyDemand {
-    return (this.#demand ??= demandOf(this.#repository.objects.values(), this.#groups.cidrs));
+    return (this.#demand ??= demandOf(this.#repository.objects.values(), this.#groups.cidrs, (peer) =>
+      this.#services.cidrs(peer),
+    ));
   }
 
   knownIdentities(): readonly IdentityId[] {
@@ -173,6 +175,7 @@ class Engine implements PolicyEngine {
 
   #applyServices({ services = [] }: PolicyBatch): void {
     if (services.length === 0) return;
+    this.#demand = undefined;
     for (const { namespace, name, service } of services) this.#services.set(namespace, name, service);
     this.#cache.refreshDynamic();
   }

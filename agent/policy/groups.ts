@@ -52,6 +52,11 @@ export class Services {
     else this.#services.set(`${namespace}/${name}`, service);
   }
 
+  /** Addresses that must have identities so that the peer can select them. */
+  cidrs(peer: DynamicPeer): readonly Cidr[] {
+    return this.terms(peer).flatMap((term) => term.cidrs);
+  }
+
   /** What a service peer means now: the pods of services with a selector, the backends of those without. */
   terms({ service: wanted }: DynamicPeer): readonly Term[] {
     return [...this.#services.values()].filter((service) => serviceMatches(wanted, service)).flatMap(serviceTerms);

@@ -2,11 +2,12 @@
 import { LabelFilter } from '../../agent/identity/label-filter.ts';
 import { podLabels } from '../../agent/identity/pod-labels.ts';
 import { decodeCidrGroup } from '../../agent/k8s/cidr-group.ts';
-import { decodeEndpointSlice, type EndpointSlice } from '../../agent/k8s/endpoint-slice.ts';
+import { decodeEndpointSlice } from '../../agent/k8s/endpoint-slice.ts';
 import { decodeNamespace, namespaceLabels } from '../../agent/k8s/namespace.ts';
 import { decodePod, type Pod } from '../../agent/k8s/pod.ts';
-import { decodeService, type Service } from '../../agent/k8s/service.ts';
-import { canonicalLabels, LABEL, type Label } from '../../agent/model/labels.ts';
+import { policyCidrGroup, policyService } from '../../agent/k8s/policy-view.ts';
+import { decodeService } from '../../agent/k8s/service.ts';
+import { canonicalLabels, type Label } from '../../agent/model/labels.ts';
 import type { Resource, ResourceKind } from '../../agent/model/resource.ts';
 import type { CidrGroup, PolicyService } from '../../agent/policy/contract.ts';
 
@@ -42,28 +43,6 @@ export function takeInventory(resources: readonly Resource[], clusterName: strin
   return {
     pods,
     services: of('Service', decodeService).map((service) => policyService(service, slices)),
-    cidrGroups: of('CiliumCIDRGroup', decodeCidrGroup).map(({ name, labels, cidrs }) => ({
-      name,
-      labels: Array.from(labels, ([key, value]) => ({ source: 'cidrgroup', key, value })),
-      cidrs,
-    })),
+    cidrGroups: of('CiliumCIDRGroup', decodeCidrGroup).map(policyCidrGroup),
   };
-}
-
-function policyService(service: Service, slices: readonly EndpointSlice[]): PolicyService {
-  const own = slices.filter((slice) => slice.namespace === service.namespace && slice.service === service.name);
-  const selector = service.selector === undefined ? undefined : podSelector(service.namespace, service.selector);
-  return {
-    namespace: service.namespace,
-    name: service.name,
-    labels: Array.from(service.labels, ([key, value]) => ({ source: 'k8s', key, value })),
-    ...(selector === undefined ? {} : { selector }),
-    backends: own.flatMap(({ endpoints }) => endpoints.flatMap(({ addresses }) => addresses)),
-  };
-}
-
-function podSelector(namespace: string, labels: ReadonlyMap<string, string>) {
-  const wanted = [...labels, [LABEL.podNamespace, namespace] as const];
-  const requirements = wanted.map(([key, value]) => ({ key: `k8s:${key}`, operator: 'In' as const, values: [value] }));
-  return { requirements: requirements.sort((a, b) => (a.key < b.key ? -1 : 1)) };
 }

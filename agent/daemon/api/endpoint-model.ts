@@ -142,8 +142,10 @@ function policyHealth({ state, realized }: Endpoint): models.EndpointHealthStatu
 }
 
 /** Identities that a policy lets through, or not, per direction. */
-function policyModel({ policy, realized, identity }: Endpoint): models.EndpointPolicyStatus {
+function policyModel({ policy, realized, identity, state, pending }: Endpoint): models.EndpointPolicyStatus {
   if (policy === undefined) return {};
+  // A revision that changes nothing for the endpoint is in force without any work.
+  const current = state === 'ready' && pending.isEmpty ? policy : undefined;
   const sets = {
     ingress: { allowed: new Set<number>(), denied: new Set<number>() },
     egress: { allowed: new Set<number>(), denied: new Set<number>() },
@@ -169,7 +171,7 @@ function policyModel({ policy, realized, identity }: Endpoint): models.EndpointP
   const audit = realized?.auditMode ?? false;
   return {
     spec: model(policy.revision, policy.enforced, audit),
-    ...(realized && { realized: model(realized.revision, realized.enforced, audit) }),
+    ...(realized && { realized: model(current?.revision ?? realized.revision, realized.enforced, audit) }),
   };
 }
 
