@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { formatAddress } from '../model/address.ts';
@@ -13,7 +14,16 @@ import { RingBuffer } from '../kernel/ring-buffer.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { TcxLink } from '../kernel/tcx.ts';
 import { inOwnNetns } from './own-netns.ts';
-import { ALLOW_ALL, Conversation, policy, policyRule, testNode, TestPod, type TestNode } from './traffic-testbed.ts';
+import {
+  ALLOW_ALL,
+  Conversation,
+  OBJECTS_FOLDER,
+  policy,
+  policyRule,
+  testNode,
+  TestPod,
+  type TestNode,
+} from './traffic-testbed.ts';
 
 /** Everything that endpoints leave in the node: links, pins, routes, entries. Empty when there is nothing. */
 async function traces(node: TestNode): Promise<string[]> {
@@ -125,7 +135,33 @@ if (inOwnNetns(import.meta.filename)) {
       c.netns.close();
     });
 
-    test('a refusal of the verifier, a vanished link or a full map leave nothing of a new endpoint', async () => {
+    test('what the verifier refuses changes nothing: neither a new endpoint nor one that stands', async () => {
+      const objects = mkdtempSync(path.join(tmpdir(), 'weir-objects-'));
+      try {
+        copyFileSync(path.join(OBJECTS_FOLDER, 'bpf_host.o'), path.join(objects, 'bpf_host.o'));
+        const elf = readFileSync(path.join(OBJECTS_FOLDER, 'bpf_lxc.o'));
+        await using node = await testNode();
+        await using pod = await TestPod.create(node, 11);
+        await pod.install(policy('egress 0'));
+        // An end of a function becomes an instruction that there is not.
+        elf.writeUInt8(0xff, elf.indexOf(Buffer.from('9500000000000000', 'hex')));
+        writeFileSync(path.join(objects, 'bpf_lxc.o'), elf);
+        await using successor = await testNode({ bpfRoot: node.bpfRoot, objects });
+        const { id, identity, link, ipv4, ipv6 } = pod;
+        const program = { id, identity, link, ipv4, ipv6, auditMode: false };
+        await assert.rejects(successor.endpoints.install(program, ALLOW_ALL), isCode('BPF_LOAD_FAILED'));
+        assert.deepEqual((await node.catalogue.dump('weir_policy_11')).map(({ key }) => key), ['Egress: 0 ANY']); // prettier-ignore
+        assert.equal(await pod.pings('10.1.0.1'), true);
+        await using other = await TestPod.create(successor, 12);
+        await assert.rejects(other.install(ALLOW_ALL), isCode('BPF_LOAD_FAILED'));
+        const left = (await traces(successor)).filter((text) => /12$|::c$|wr0{9}c/.test(text));
+        assert.deepEqual(left, [other.link.hostIfName]);
+      } finally {
+        rmSync(objects, { recursive: true });
+      }
+    });
+
+    test('a vanished link or a full map leave nothing of a new endpoint; one that stands locks down', async () => {
       await using node = await testNode({ sizes: { weir_policy: 2, weir_ipcache: 64 } });
       await using pod = await TestPod.create(node, 11);
       const many = policy('ingress 0', 'egress 0', 'ingress 9');

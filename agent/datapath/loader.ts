@@ -43,6 +43,7 @@ export class Loader {
   readonly #objects: Readonly<Record<ObjectName, Buffer>>;
   readonly #pins: Pins;
   readonly #maps: NodeMaps;
+  /** What later loads embed; what is loaded keeps its own. */
   settings: ProgramSettings;
 
   private constructor(objects: Record<ObjectName, Buffer>, pins: Pins, maps: NodeMaps, settings: ProgramSettings) {
