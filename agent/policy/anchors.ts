@@ -1,13 +1,18 @@
 /**
- * From labels to the selectors that may select them. Each term of a selector is filed under one of its requirements, the
- * one that the fewest others are filed under, so that a new identity meets only selectors that it has something to do
+ * From labels to the selectors that may select them. Each term of a selector is filed under one of its tests, the one
+ * that the fewest others are filed under, so that a new identity meets only selectors that it has something to do
  * with.
  */
 import type { Cidr } from '../model/address.ts';
-import type { IdentityRecord } from './identities.ts';
+import { LABEL } from '../model/labels.ts';
 import { prefixKey } from './prefix.ts';
-import type { Requirement } from './rule.ts';
-import { splitKey, type Term } from './selector.ts';
+import { isPositive, type Labelled, type Term, type Test } from './term.ts';
+
+/** Keys whose values many share: a term is filed under another of its tests if it has one. */
+const COMMON: ReadonlyMap<string, number> = new Map([
+  [LABEL.podNamespace, 1e6],
+  [LABEL.cluster, 1e9],
+]);
 
 interface Drawer<T> {
   readonly exists: Set<T>;
@@ -15,7 +20,7 @@ interface Drawer<T> {
 }
 
 export class AnchorIndex<T> {
-  /** By key, then by the source that the selector wants. */
+  /** By key, then by the source that the selector wants; empty for any. */
   readonly #labels = new Map<string, Map<string, Drawer<T>>>();
   /** By prefix. */
   readonly #prefixes = new Map<string, Set<T>>();
@@ -38,16 +43,12 @@ export class AnchorIndex<T> {
   }
 
   /** Calls `visit` for all that may select the record, some more than once. */
-  candidates(record: IdentityRecord, visit: (item: T) => void): void {
+  candidates(record: Labelled, visit: (item: T) => void): void {
     for (const label of record.labels) {
       const bySource = this.#labels.get(label.key);
       if (bySource === undefined) continue;
-      for (const source of [label.source, 'any']) {
-        const drawer = bySource.get(source);
-        if (drawer === undefined) continue;
-        drawer.exists.forEach(visit);
-        drawer.values.get(label.value)?.forEach(visit);
-      }
+      visitDrawer(bySource.get(label.source), label.value, visit);
+      visitDrawer(bySource.get(''), label.value, visit);
     }
     for (const prefix of record.cidrs) this.#covering(prefix, visit);
     this.#anything.forEach(visit);
@@ -65,16 +66,14 @@ export class AnchorIndex<T> {
     const prefix = term.cidrs[0];
     if (prefix !== undefined) return [this.#prefixSet(prefix)];
     let best: readonly Set<T>[] | undefined;
-    let bestSize = Infinity;
-    for (const requirement of term.requirements) {
-      const sets = this.#setsOf(requirement);
-      if (sets === undefined) continue;
-      const size = sets.reduce((sum, set) => sum + set.size, 0);
-      // Of two equal ones the earlier stands: keys are sorted, and `app` says more than a namespace does.
-      if (size < bestSize) {
-        best = sets;
-        bestSize = size;
-      }
+    let bestCost = Infinity;
+    for (const test of term.tests) {
+      if (!isPositive(test)) continue;
+      const sets = this.#setsOf(test);
+      const cost = sets.reduce((sum, set) => sum + set.size, COMMON.get(test.key) ?? 0);
+      if (cost >= bestCost) continue;
+      best = sets;
+      bestCost = cost;
     }
     return best ?? [this.#anything];
   }
@@ -89,14 +88,11 @@ export class AnchorIndex<T> {
     return set;
   }
 
-  #setsOf({ key: full, operator, values }: Requirement): readonly Set<T>[] | undefined {
-    if (operator !== 'In' && operator !== 'Exists') return undefined;
-    const [source, key] = splitKey(full);
+  #setsOf({ source, key, operator, values }: Test): readonly Set<T>[] {
     let bySource = this.#labels.get(key);
     if (bySource === undefined) this.#labels.set(key, (bySource = new Map<string, Drawer<T>>()));
-    const wanted = source === 'unspec' ? 'any' : source;
-    let drawer = bySource.get(wanted);
-    if (drawer === undefined) bySource.set(wanted, (drawer = { exists: new Set(), values: new Map() }));
+    let drawer = bySource.get(source);
+    if (drawer === undefined) bySource.set(source, (drawer = { exists: new Set(), values: new Map() }));
     if (operator === 'Exists') return [drawer.exists];
     return values.map((value) => {
       let set = drawer.values.get(value);
@@ -104,4 +100,10 @@ export class AnchorIndex<T> {
       return set;
     });
   }
+}
+
+function visitDrawer<T>(drawer: Drawer<T> | undefined, value: string, visit: (item: T) => void): void {
+  if (drawer === undefined) return;
+  if (drawer.exists.size > 0) drawer.exists.forEach(visit);
+  drawer.values.get(value)?.forEach(visit);
 }

@@ -93,9 +93,14 @@ export class DirectionState implements SelectorUser {
     return slot === undefined ? PortTable.EMPTY : this.#classes.table(this.#classOf[slot] ?? NO_CLASS);
   }
 
-  /** Slots of identities with entries of their own. */
-  *slots(): Iterable<number> {
-    for (const [slot, node] of this.#classOf.entries()) if (node !== NO_CLASS) yield slot;
+  /** Whether the ports by name of other identities matter. */
+  get usesPortNames(): boolean {
+    return this.#namedGroups.length > 0;
+  }
+
+  /** No slot from here on has entries of its own. */
+  get slotLimit(): number {
+    return this.#classOf.length;
   }
 
   redirects(): Iterable<Redirect> {
@@ -124,7 +129,7 @@ export class DirectionState implements SelectorUser {
 
   /** The identity came, went or has other ports by name. */
   identityChanged(slot: number): void {
-    if (this.#namedGroups.length > 0) this.#touch(slot);
+    this.#touch(slot);
   }
 
   /** Moves the touched identities to their new classes. */
@@ -184,9 +189,11 @@ export class DirectionState implements SelectorUser {
       this.#classes.descend(classOf, selector.selection.members, index);
     }
     if (this.#namedGroups.length > 0) this.#classifyNamed();
-    const members = new Map<number, number>();
-    for (const node of classOf) if (node !== NO_CLASS) members.set(node, (members.get(node) ?? 0) + 1);
-    for (const [node, count] of members) this.#size += this.#classes.table(node).size * count;
+    const members = new Uint32Array(this.#classes.count);
+    for (const node of classOf) members[node]!++;
+    for (let node = 1; node < members.length; node++) {
+      if (members[node]! > 0) this.#size += this.#classes.table(node).size * members[node]!;
+    }
   }
 
   #classifyNamed(): void {
@@ -352,6 +359,10 @@ class Classes {
     this.#make = make;
   }
 
+  get count(): number {
+    return this.#parents.length;
+  }
+
   table(node: number): PortTable {
     return (this.#tables[node] ??= this.#make(this.groups(node)));
   }
@@ -373,10 +384,11 @@ class Classes {
   }
 
   /** Moves each slot's class one group on. */
-  descend(classOf: Int32Array, slots: Iterable<number>, group: number): void {
+  descend(classOf: Int32Array, slots: ArrayLike<number>, group: number): void {
     let from = -1;
     let to = -1;
-    for (const slot of slots) {
+    for (let i = 0; i < slots.length; i++) {
+      const slot = slots[i]!;
       const node = classOf[slot]!;
       if (node !== from) {
         from = node;

@@ -18,7 +18,6 @@ import type { DirectionState } from './distillation.ts';
 import { explain, type Explanation } from './explain.ts';
 import { EndpointHandle } from './endpointpolicy.ts';
 import { CidrGroups, Services } from './groups.ts';
-import { prefixOfLabel } from './prefix.ts';
 import { PolicyRepository, ruleSelects } from './repository.ts';
 import type { Rule } from './rule.ts';
 import { SelectorCache } from './selectorcache.ts';
@@ -41,6 +40,8 @@ class Engine implements PolicyEngine {
   readonly #policies = new Map<IdentityId, SelectorPolicy>();
   readonly #stale = new Set<SelectorPolicy>();
   readonly #pending = new Set<DirectionState>();
+  /** States in which an identity's own ports by name matter. */
+  readonly #byPortName = new Set<DirectionState>();
   #demand: PolicyDemand | undefined;
 
   constructor(config: PolicyConfig) {
@@ -144,7 +145,13 @@ class Engine implements PolicyEngine {
       cache: this.#cache,
       cookies: this.#cookies,
       onPending: (state) => this.#pending.add(state),
-      onDisposed: (state) => this.#pending.delete(state),
+      onMade: (state) => {
+        if (state.usesPortNames) this.#byPortName.add(state);
+      },
+      onDisposed: (state) => {
+        this.#pending.delete(state);
+        this.#byPortName.delete(state);
+      },
     };
   }
 
@@ -198,8 +205,7 @@ class Engine implements PolicyEngine {
   }
 
   #putIdentity({ id, labels }: Identity): void {
-    const prefixes = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
-    const slot = this.#cache.put(id, this.#groups.extend(labels, prefixes));
+    const slot = this.#cache.put(id, this.#groups.extend(labels));
     this.#identityChanged(slot);
     const policy = this.#policies.get(id);
     if (policy !== undefined) this.#stale.add(policy);
@@ -215,7 +221,7 @@ class Engine implements PolicyEngine {
   }
 
   #identityChanged(slot: number): void {
-    for (const policy of this.#policies.values()) policy.identityChanged(slot);
+    for (const state of this.#byPortName) state.identityChanged(slot);
   }
 
   #flush(): void {

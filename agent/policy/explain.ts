@@ -13,22 +13,15 @@ import type { NamedPort } from './contract.ts';
 import { decide } from './decision.ts';
 import { portsByName } from './distillation.ts';
 import { AUTH_TYPE, type Entry, type Item } from './entry.ts';
-import { meets, selects, type IdentityRecord } from './identities.ts';
+import type { IdentityRecord } from './identities.ts';
 import { resolveDirection, type Filter } from './l4policy.ts';
 import type { PeerPolicy } from './peerpolicy.ts';
 import { keyCovers, maskedPorts, portKey } from './ports.ts';
 import { precedence } from './precedence.ts';
 import { subjectOf } from './repository.ts';
 import type { PortSelector, Rule, RuleOrigin, RuleStanza } from './rule.ts';
-import {
-  labelTerm,
-  requirementText,
-  selectorsOf,
-  splitKey,
-  termText,
-  type SelectorSpec,
-  type Term,
-} from './selector.ts';
+import { selectorsOf, type SelectorSpec } from './selector.ts';
+import { inPrefixes, labelTerm, meets, selects, term, termText, testText, type Term } from './term.ts';
 
 /** A packet as policies see it, from the subject's side. */
 export interface Question {
@@ -253,20 +246,16 @@ function termDimension(terms: readonly Term[], record: IdentityRecord): Dimensio
   return dimensions[0] ?? { matched: false, text: 'selects nothing at present', distance: 10 };
 }
 
-function oneTerm(term: Term, record: IdentityRecord): Dimension {
-  if (selects(term, record)) return { matched: true, text: termText(term), distance: 0 };
-  const failing = term.requirements.filter((requirement) => !meets(record, requirement));
-  const missed = failing.map(
-    (requirement) => `${requirementText(requirement)} (has ${haveText(requirement.key, record)})`,
-  );
-  const prefix = selects({ ...term, requirements: [] }, record)
-    ? []
-    : [`prefix ${termText({ ...term, requirements: [] })}`];
+function oneTerm(wanted: Term, record: IdentityRecord): Dimension {
+  if (selects(wanted, record)) return { matched: true, text: termText(wanted), distance: 0 };
+  const missed = wanted.tests
+    .filter((test) => !meets(record.labels, test))
+    .map((test) => `${testText(test)} (has ${haveText(test.key, record)})`);
+  const prefix = inPrefixes(record, wanted) ? [] : [`prefix ${termText(term([], wanted.cidrs, wanted.except))}`];
   return { matched: false, text: [...missed, ...prefix].join(', '), distance: missed.length + prefix.length };
 }
 
-function haveText(full: string, { labels }: IdentityRecord): string {
-  const [, key] = splitKey(full);
+function haveText(key: string, { labels }: IdentityRecord): string {
   const values = labels
     .filter((label) => label.key === key)
     .map(({ value }) => (value === '' ? 'it without value' : value));

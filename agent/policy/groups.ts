@@ -3,9 +3,9 @@ import type { Address, Cidr } from '../model/address.ts';
 import { canonicalLabels, type Label } from '../model/labels.ts';
 import { LABEL } from '../model/labels.ts';
 import type { CidrGroup, PolicyService } from './contract.ts';
-import { meets } from './identities.ts';
-import { covers } from './prefix.ts';
-import { groupNameKey, labelTerm, splitKey, type DynamicPeer, type Term } from './selector.ts';
+import { covers, prefixOfLabel } from './prefix.ts';
+import { groupNameKey, type DynamicPeer } from './selector.ts';
+import { equals, labelTerm, meets, term, testOf, type Term } from './term.ts';
 
 /** The CIDR groups, and the labels that they give to the identities in them. */
 export class CidrGroups {
@@ -21,8 +21,10 @@ export class CidrGroups {
   }
 
   /** An identity's labels with those of the groups that its prefixes lie in. */
-  extend(labels: readonly Label[], prefixes: readonly Cidr[]): readonly Label[] {
-    if (prefixes.length === 0 || this.#groups.size === 0) return labels;
+  extend(labels: readonly Label[]): readonly Label[] {
+    if (this.#groups.size === 0) return labels;
+    const prefixes = labels.map(prefixOfLabel).filter((prefix) => prefix !== undefined);
+    if (prefixes.length === 0) return labels;
     const found = [...this.#groups.values()].filter((group) =>
       group.cidrs.some((outer) => prefixes.some((inner) => covers(outer, inner))),
     );
@@ -33,9 +35,8 @@ export class CidrGroups {
 /** An identity may lie in groups that give one label different values, so that the value is part of the key. */
 function groupLabels(group: CidrGroup): readonly Label[] {
   const source = 'cidrgroup';
-  const [, nameKey] = splitKey(groupNameKey(group.name));
   return [
-    { source, key: nameKey, value: '' },
+    { source, key: groupNameKey(group.name), value: '' },
     ...group.labels.flatMap(({ key, value }) => [
       { source, key, value: '' },
       { source, key: `${key}+${value}`, value: '' },
@@ -66,15 +67,15 @@ export class Services {
 function serviceMatches(wanted: DynamicPeer['service'], service: PolicyService): boolean {
   if (wanted.namespace !== '' && wanted.namespace !== service.namespace) return false;
   if ('name' in wanted) return wanted.name === service.name;
-  return wanted.selector.requirements.every((requirement) => meets(service, requirement));
+  return wanted.selector.requirements.every((requirement) => meets(service.labels, testOf(requirement)));
 }
 
 function serviceTerms(service: PolicyService): readonly Term[] {
   if (service.selector === undefined) {
-    return service.backends.map((address) => ({ requirements: [], cidrs: [hostPrefix(address)], except: [] }));
+    return service.backends.map((address) => term([], [hostPrefix(address)]));
   }
-  const namespace = { key: `k8s:${LABEL.podNamespace}`, operator: 'In' as const, values: [service.namespace] };
-  return [labelTerm([...service.selector.requirements, namespace])];
+  const pods = labelTerm(service.selector.requirements);
+  return [term([...pods.tests, equals('k8s', LABEL.podNamespace, service.namespace)], pods.cidrs, pods.except)];
 }
 
 function hostPrefix(address: Address): Cidr {

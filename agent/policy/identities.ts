@@ -7,15 +7,13 @@ import type { IdentityId } from '../model/identity.ts';
 import { LABEL, type Label } from '../model/labels.ts';
 import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
-import { covers, prefixOfLabel } from './prefix.ts';
-import type { Requirement } from './rule.ts';
-import { splitKey, type Term } from './selector.ts';
+import { prefixOfLabel } from './prefix.ts';
 import { SlotSet } from './slotset.ts';
+import { inPrefixes, isPositive, meets, type Labelled, type Term, type Test } from './term.ts';
 
 /** An identity as selectors see it. */
-export interface IdentityRecord {
+export interface IdentityRecord extends Labelled {
   readonly id: IdentityId;
-  readonly labels: readonly Label[];
   /** Prefixes of its `cidr:` labels by which CIDR selectors may match it: none unless it is of the world (S21). */
   readonly cidrs: readonly Cidr[];
 }
@@ -108,29 +106,30 @@ export class IdentityTable {
   /** Slots that the term selects, ascending. */
   select(term: Term): readonly number[] {
     const { sets, rest } = this.#candidates(term);
+    const prefixed = term.cidrs.length > 0 || term.except.length > 0;
     const out: number[] = [];
     for (const set of sets) {
       for (const slot of set.members) {
         const record = this.#records[slot]!;
-        if (rest.every((r) => meets(record, r)) && inPrefixes(record, term)) out.push(slot);
+        if (meetsAll(record, rest) && (!prefixed || inPrefixes(record, term))) out.push(slot);
       }
     }
     return sets.length < 2 ? out : [...new Set(out)].sort((a, b) => a - b);
   }
 
-  /** The smallest sets that together hold all that the term may select, and the requirements left to test. */
-  #candidates(term: Term): { readonly sets: readonly SlotSet[]; readonly rest: readonly Requirement[] } {
-    let best: { sets: SlotSet[]; size: number; requirement: Requirement | undefined } | undefined;
-    if (term.cidrs.length > 0) best = { sets: [this.#prefixed], size: this.#prefixed.size, requirement: undefined };
-    for (const requirement of term.requirements) {
-      const sets = this.#setsOf(requirement);
-      if (sets === undefined) continue;
+  /** The smallest sets that together hold all that the term may select, and the tests that are left. */
+  #candidates(term: Term): { readonly sets: readonly SlotSet[]; readonly rest: readonly Test[] } {
+    let best: { sets: SlotSet[]; size: number; test: Test | undefined } | undefined;
+    if (term.cidrs.length > 0) best = { sets: [this.#prefixed], size: this.#prefixed.size, test: undefined };
+    for (const test of term.tests) {
+      if (!isPositive(test)) continue;
+      const sets = this.#setsOf(test);
       const size = sets.reduce((sum, set) => sum + set.size, 0);
-      if (best === undefined || size < best.size) best = { sets, size, requirement };
+      if (best === undefined || size < best.size) best = { sets, size, test };
     }
-    if (best === undefined) return { sets: [this.#everything()], rest: term.requirements };
-    const chosen = best.requirement;
-    return { sets: best.sets, rest: term.requirements.filter((r) => r !== chosen) };
+    if (best === undefined) return { sets: [this.#everything()], rest: term.tests };
+    const chosen = best.test;
+    return { sets: best.sets, rest: term.tests.filter((test) => test !== chosen) };
   }
 
   #everything(): SlotSet {
@@ -139,15 +138,20 @@ export class IdentityTable {
     return all;
   }
 
-  /** Sets whose union is what a positive requirement selects; undefined for a negative one. */
-  #setsOf(requirement: Requirement): SlotSet[] | undefined {
-    if (requirement.operator !== 'In' && requirement.operator !== 'Exists') return undefined;
-    const [source, key] = splitKey(requirement.key);
-    const postings = (this.#postings.get(key) ?? []).filter((posting) => sourceMatches(source, posting.source));
-    if (requirement.operator === 'Exists') return postings.map((posting) => posting.all);
-    return postings.flatMap((posting) =>
-      requirement.values.map((value) => posting.values.get(value)).filter((set) => set !== undefined),
-    );
+  /** Sets whose union is what a positive test selects. */
+  #setsOf({ source, key, operator, values }: Test): SlotSet[] {
+    const sets: SlotSet[] = [];
+    for (const posting of this.#postings.get(key) ?? []) {
+      if (source !== '' && posting.source !== source) continue;
+      if (operator === 'Exists') sets.push(posting.all);
+      else {
+        for (const value of values) {
+          const set = posting.values.get(value);
+          if (set !== undefined) sets.push(set);
+        }
+      }
+    }
+    return sets;
   }
 
   #prefixes(labels: readonly Label[]): readonly Cidr[] {
@@ -205,38 +209,7 @@ function peerKind({ source, key }: Label): 'world' | 'nodes' | 'pods' | undefine
   return key.startsWith('world') ? 'world' : undefined;
 }
 
-/** `any` in a selector matches every source (S19); `unspec` is how old objects write it. */
-function sourceMatches(wanted: string, source: string): boolean {
-  return wanted === source || wanted === 'any' || wanted === 'unspec';
-}
-
-/** Whether an identity with these labels meets the requirement (S20). */
-export function meets(record: Pick<IdentityRecord, 'labels'>, requirement: Requirement): boolean {
-  const { key, operator, values } = requirement;
-  const colon = key.indexOf(':');
-  const source = key.slice(0, colon);
-  let found = false;
-  for (const label of record.labels) {
-    // Compare the key without cutting the requirement's: this runs for every candidate of every selector.
-    if (label.key.length !== key.length - colon - 1 || !key.endsWith(label.key)) continue;
-    if (!sourceMatches(source, label.source)) continue;
-    if (operator === 'Exists') return true;
-    if (operator === 'DoesNotExist') return false;
-    if (values.includes(label.value)) {
-      found = true;
-      break;
-    }
-  }
-  return operator === 'In' ? found : operator === 'NotIn' ? !found : operator === 'DoesNotExist';
-}
-
-function inPrefixes(record: IdentityRecord, term: Term): boolean {
-  for (const outer of term.cidrs) if (!record.cidrs.some((inner) => covers(outer, inner))) return false;
-  for (const outer of term.except) if (record.cidrs.some((inner) => covers(outer, inner))) return false;
+function meetsAll({ labels }: IdentityRecord, tests: readonly Test[]): boolean {
+  for (const test of tests) if (!meets(labels, test)) return false;
   return true;
-}
-
-/** Whether the term selects the identity. */
-export function selects(term: Term, record: IdentityRecord): boolean {
-  return term.requirements.every((requirement) => meets(record, requirement)) && inPrefixes(record, term);
 }

@@ -94,10 +94,9 @@ export class MapState implements EndpointMapState {
   }
 
   *entries(): Iterable<readonly [PolicyKey, PolicyEntry]> {
-    for (const state of [this.#distilled.ingress, this.#distilled.egress]) {
-      yield* this.#tableEntries(state.direction, ANY, state.any);
-      for (const slot of state.slots()) {
-        yield* this.#tableEntries(state.direction, this.#identities.idOf(slot), state.table(slot));
+    for (const { direction, identity, table } of this.#tables()) {
+      for (let i = 0; i < table.size; i++) {
+        yield [policyKey(direction, identity, table.keys[i]!), this.form.of(table.entries[i]!)];
       }
     }
   }
@@ -128,8 +127,10 @@ export class MapState implements EndpointMapState {
       const [from, to] = [last[direction], next[direction]];
       if (from === to) continue;
       out.diff(direction, ANY, from.any, to.any);
-      for (const slot of new Set([...from.slots(), ...to.slots()])) {
-        out.diff(direction, this.#identities.idOf(slot), from.table(slot), to.table(slot));
+      const limit = Math.max(from.slotLimit, to.slotLimit);
+      for (let slot = 0; slot < limit; slot++) {
+        const [before, after] = [from.table(slot), to.table(slot)];
+        if (before !== after) out.diff(direction, this.#identities.idOf(slot), before, after);
       }
     }
     this.#distilled = next;
@@ -138,30 +139,25 @@ export class MapState implements EndpointMapState {
 
   /** Entries whose redirect is among these, written anew. */
   rewritten(redirects: ReadonlySet<string>): MapStateChanges {
-    const upserts = [...this.entriesOf(redirects)];
+    const upserts: (readonly [PolicyKey, PolicyEntry])[] = [];
+    for (const { direction, identity, table } of this.#tables()) {
+      for (const [i, entry] of table.entries.entries()) {
+        if (entry.redirect === undefined || !redirects.has(entry.redirect.id)) continue;
+        upserts.push([policyKey(direction, identity, table.keys[i]!), this.form.of(entry)]);
+      }
+    }
     return { upserts, deletes: [] };
   }
 
-  *entriesOf(redirects: ReadonlySet<string>): Iterable<readonly [PolicyKey, PolicyEntry]> {
+  /** The tables of identity 0 and of every identity with entries of its own. */
+  *#tables(): Iterable<{ readonly direction: Direction; readonly identity: IdentityId; readonly table: PortTable }> {
     for (const state of [this.#distilled.ingress, this.#distilled.egress]) {
-      const tables: (readonly [IdentityId, PortTable])[] = [[ANY, state.any]];
-      for (const slot of state.slots()) tables.push([this.#identities.idOf(slot), state.table(slot)]);
-      for (const [identity, table] of tables) {
-        for (const [i, entry] of table.entries.entries()) {
-          if (entry.redirect === undefined || !redirects.has(entry.redirect.id)) continue;
-          yield [policyKey(state.direction, identity, table.keys[i]!), this.form.of(entry)];
-        }
+      const { direction } = state;
+      yield { direction, identity: ANY, table: state.any };
+      for (let slot = 0; slot < state.slotLimit; slot++) {
+        const table = state.table(slot);
+        if (table.size > 0) yield { direction, identity: this.#identities.idOf(slot), table };
       }
-    }
-  }
-
-  *#tableEntries(
-    direction: Direction,
-    identity: IdentityId,
-    table: PortTable,
-  ): Iterable<readonly [PolicyKey, PolicyEntry]> {
-    for (const [i, entry] of table.entries.entries()) {
-      yield [policyKey(direction, identity, table.keys[i]!), this.form.of(entry)];
     }
   }
 }

@@ -1,11 +1,11 @@
 /** The policies in force, by object, and which of them select an identity. */
 import { LABEL } from '../model/labels.ts';
 import { AnchorIndex } from './anchors.ts';
-import { selects, type IdentityRecord } from './identities.ts';
+import type { IdentityRecord } from './identities.ts';
 import type { Subject } from './l4policy.ts';
 import { TIER_INDEX } from './precedence.ts';
 import type { Rule } from './rule.ts';
-import { labelTerm, type Term } from './selector.ts';
+import { labelTerm, selects, type Term } from './term.ts';
 
 /** A rule with its place in the order of decision. */
 interface Stored {

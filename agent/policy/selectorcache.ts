@@ -7,9 +7,10 @@ import type { IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
 import { AnchorIndex } from './anchors.ts';
 import type { PolicyConfig } from './config.ts';
-import { IdentityTable, selects } from './identities.ts';
-import type { DynamicPeer, SelectorSpec, Term } from './selector.ts';
+import { IdentityTable } from './identities.ts';
+import type { DynamicPeer, SelectorSpec } from './selector.ts';
 import { SlotSet } from './slotset.ts';
+import { selects, type Term } from './term.ts';
 
 /** Told of changes to a selector that it uses. */
 export interface SelectorUser {

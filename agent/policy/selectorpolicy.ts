@@ -19,6 +19,7 @@ export interface PolicyParts {
   readonly cookies: CookieTable;
   /** A state has identities to move. */
   readonly onPending: (state: DirectionState) => void;
+  readonly onMade: (state: DirectionState) => void;
   readonly onDisposed: (state: DirectionState) => void;
 }
 
@@ -126,13 +127,6 @@ export class SelectorPolicy {
     }
   }
 
-  identityChanged(slot: number): void {
-    for (const { ingress, egress } of this.#distillations.values()) {
-      ingress.identityChanged(slot);
-      egress.identityChanged(slot);
-    }
-  }
-
   /** Tells the endpoints that share a state what moved in it. */
   announce(state: DirectionState, moved: readonly ClassChange[]): void {
     for (const { ingress, egress, users } of this.#distillations.values()) {
@@ -164,11 +158,15 @@ export class SelectorPolicy {
   }
 
   #distill(ports: readonly NamedPort[]): Distilled {
-    const { cache, cookies, onPending } = this.#parts;
-    return {
-      ingress: new DirectionState(this.#directions.ingress, ports, cache, cookies, onPending),
-      egress: new DirectionState(this.#directions.egress, ports, cache, cookies, onPending),
+    const { cache, cookies, onPending, onMade } = this.#parts;
+    const { ingress, egress } = this.#directions;
+    const distilled = {
+      ingress: new DirectionState(ingress, ports, cache, cookies, onPending),
+      egress: new DirectionState(egress, ports, cache, cookies, onPending),
     };
+    onMade(distilled.ingress);
+    onMade(distilled.egress);
+    return distilled;
   }
 
   /** Endpoints whose ports by name mean the same to the ingress rules share a distillation. */
