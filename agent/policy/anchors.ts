@@ -19,6 +19,9 @@ interface Drawer<T> {
   readonly values: Map<string, Set<T>>;
 }
 
+/** Where an item is filed. */
+export type Filing<T> = readonly Set<T>[];
+
 export class AnchorIndex<T> {
   /** By key, then by the source that the selector wants; empty for any. */
   readonly #labels = new Map<string, Map<string, Drawer<T>>>();
@@ -28,18 +31,17 @@ export class AnchorIndex<T> {
   readonly #lengths = new Map<number, number>();
   /** Terms without a positive requirement may select anything. */
   readonly #anything = new Set<T>();
-  readonly #filed = new Map<T, readonly Set<T>[]>();
 
-  add(item: T, terms: readonly Term[]): void {
-    const sets = terms.flatMap((term) => this.#drawerOf(term));
+  /** Files an item; what it gives takes the item out again. */
+  add(item: T, terms: readonly Term[]): Filing<T> {
+    const sets = terms.length === 1 ? this.#drawerOf(terms[0]!) : terms.flatMap((term) => this.#drawerOf(term));
     for (const set of sets) set.add(item);
-    this.#filed.set(item, sets);
+    return sets;
   }
 
   /** Empty drawers stay: what was selected once is selected again. */
-  remove(item: T): void {
-    for (const set of this.#filed.get(item) ?? []) set.delete(item);
-    this.#filed.delete(item);
+  remove(item: T, filing: Filing<T>): void {
+    for (const set of filing) set.delete(item);
   }
 
   /** Calls `visit` for all that may select the record, some more than once. */

@@ -6,7 +6,7 @@ import type { PeerSelector, Rule } from './rule.ts';
 
 /** All prefixes and names in the rules, each once, the prefixes of CIDR groups, and the backends of named services. */
 export function demandOf(
-  objects: Iterable<readonly Rule[]>,
+  rules: readonly Rule[],
   groupCidrs: readonly Cidr[],
   serviceCidrs: (peer: Extract<PeerSelector, { kind: 'service' }>) => readonly Cidr[],
 ): PolicyDemand {
@@ -20,8 +20,6 @@ export function demandOf(
     if (peer.kind === 'fqdn') fqdns.set(`${peer.matchName ?? ''} ${peer.matchPattern ?? ''}`, peer);
   };
   groupCidrs.forEach(addCidr);
-  for (const rules of objects) {
-    for (const { stanzas } of rules) for (const { peers } of stanzas) peers?.forEach(addPeer);
-  }
+  for (const { stanzas } of rules) for (const { peers } of stanzas) peers?.forEach(addPeer);
   return { cidrs: [...cidrs.values()], fqdns: [...fqdns.values()] };
 }

@@ -58,7 +58,8 @@ export class DirectionState implements SelectorUser {
   readonly #classes: Classes;
   #classOf = new Int32Array(0);
   #size = 0;
-  readonly #pending = new Map<number, Map<number, boolean>>();
+  /** For each touched slot the groups that it came into, and as complements those that it left. */
+  readonly #pending = new Map<number, number[]>();
   readonly #onPending: (state: DirectionState) => void;
 
   constructor(
@@ -124,7 +125,7 @@ export class DirectionState implements SelectorUser {
 
   selectionChanged(selector: Selector, slot: number, added: boolean): void {
     const group = this.#groupOf.get(selector);
-    if (group !== undefined) this.#touch(slot).set(group, added);
+    if (group !== undefined) this.#touch(slot).push(added ? group : ~group);
   }
 
   /** The identity came, went or has other ports by name. */
@@ -137,22 +138,28 @@ export class DirectionState implements SelectorUser {
     const changes: ClassChange[] = [];
     for (const [slot, moves] of this.#pending) {
       const before = this.table(slot);
-      const groups = new Set(
-        this.#classes.groups(this.#classOf[slot] ?? NO_CLASS).filter((g) => g < this.#plainGroups),
-      );
-      for (const [group, added] of moves) {
-        if (added) groups.add(group);
-        else groups.delete(group);
-      }
-      const known = this.#cache.identities.record(slot) !== undefined;
-      const named = known ? this.#variantsFor(slot) : [];
-      const plain = [...groups].filter((group) => this.#groups[group]!.items.length > 0);
-      this.#setClass(slot, this.#classes.find([...plain, ...named].sort((a, b) => a - b)));
+      this.#setClass(slot, this.#classes.find(this.#groupsAfter(slot, moves)));
       const after = this.table(slot);
       if (after !== before) changes.push({ slot, before, after });
     }
     this.#pending.clear();
     return changes;
+  }
+
+  /** The groups that make up the class of a touched slot, ascending. */
+  #groupsAfter(slot: number, moves: readonly number[]): readonly number[] {
+    const node = this.#classOf[slot] ?? NO_CLASS;
+    const groups = this.#classes.groups(node).filter((group) => group < this.#plainGroups);
+    for (const move of moves) {
+      const group = move < 0 ? ~move : move;
+      const at = groups.indexOf(group);
+      if (move < 0 && at >= 0) groups.splice(at, 1);
+      else if (move >= 0 && at < 0 && this.#groups[group]!.items.length > 0) groups.push(group);
+    }
+    if (this.#namedGroups.length > 0 && this.#cache.identities.record(slot) !== undefined) {
+      groups.push(...this.#variantsFor(slot));
+    }
+    return groups.sort((a, b) => a - b);
   }
 
   dispose(): void {
@@ -162,11 +169,11 @@ export class DirectionState implements SelectorUser {
 
   readonly #union = (a: number, b: number): number => this.#cookies.union(a, b);
 
-  #touch(slot: number): Map<number, boolean> {
+  #touch(slot: number): number[] {
     let moves = this.#pending.get(slot);
     if (moves === undefined) {
       if (this.#pending.size === 0) this.#onPending(this);
-      this.#pending.set(slot, (moves = new Map<number, boolean>()));
+      this.#pending.set(slot, (moves = []));
     }
     return moves;
   }
@@ -371,8 +378,8 @@ class Classes {
     return this.#tables.filter((table) => table !== undefined);
   }
 
-  /** Ascending. */
-  groups(node: number): readonly number[] {
+  /** Ascending, in a list of the caller's own. */
+  groups(node: number): number[] {
     const out: number[] = [];
     for (let at = node; at > 0; at = this.#parents[at]!) out.push(this.#groups[at]!);
     return out.reverse();

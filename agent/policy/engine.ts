@@ -102,7 +102,7 @@ class Engine implements PolicyEngine {
     const question = { ...packet, subject, peer, subjectPorts, peerPorts: identities.namedPorts(peerSlot) };
     return explain(question, {
       config: this.#config,
-      rules: [...this.#repository.objects.values()].flat(),
+      rules: this.#repository.rules(),
       selecting: this.#repository.selecting(subject),
       subject,
       peer,
@@ -111,7 +111,7 @@ class Engine implements PolicyEngine {
   }
 
   demand(): PolicyDemand {
-    return (this.#demand ??= demandOf(this.#repository.objects.values(), this.#groups.cidrs, (peer) =>
+    return (this.#demand ??= demandOf(this.#repository.rules(), this.#groups.cidrs, (peer) =>
       this.#services.cidrs(peer),
     ));
   }
@@ -129,7 +129,7 @@ class Engine implements PolicyEngine {
   }
 
   policies(): ReadonlyMap<string, readonly Rule[]> {
-    return this.#repository.objects;
+    return this.#repository.objects();
   }
 
   #slot(identity: IdentityId): number {
@@ -155,20 +155,23 @@ class Engine implements PolicyEngine {
     };
   }
 
-  #applyPolicies(batch: PolicyBatch): void {
-    const changes = [...(batch.policies ?? [])];
-    if (batch.replaceAllPolicies === true) {
-      const kept = new Set(changes.map(({ key }) => key));
-      for (const key of this.#repository.objects.keys()) if (!kept.has(key)) changes.push({ key, rules: undefined });
-    }
-    if (changes.length === 0) return;
+  #applyPolicies({ policies = [], replaceAllPolicies = false }: PolicyBatch): void {
+    const gone = replaceAllPolicies ? this.#keysBesides(policies) : [];
+    if (policies.length + gone.length === 0) return;
     this.#repository.nextRevision();
     this.#demand = undefined;
-    const touched = changes.flatMap(({ key, rules }) => this.#repository.replace(key, rules));
+    const touched: Rule[] = [];
+    for (const key of gone) touched.push(...this.#repository.replace(key, undefined));
+    for (const { key, rules } of policies) touched.push(...this.#repository.replace(key, rules), ...(rules ?? []));
     for (const policy of this.#policies.values()) {
       if (touched.some((rule) => ruleSelects(rule, policy.record))) this.#stale.add(policy);
       else policy.revision = this.#repository.revision;
     }
+  }
+
+  #keysBesides(policies: NonNullable<PolicyBatch['policies']>): readonly string[] {
+    const kept = new Set(policies.map(({ key }) => key));
+    return [...this.#repository.keys()].filter((key) => !kept.has(key));
   }
 
   #applyGroups({ cidrGroups = [] }: PolicyBatch): void {

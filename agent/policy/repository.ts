@@ -1,6 +1,6 @@
 /** The policies in force, by object, and which of them select an identity. */
 import { LABEL } from '../model/labels.ts';
-import { AnchorIndex } from './anchors.ts';
+import { AnchorIndex, type Filing } from './anchors.ts';
 import type { IdentityRecord } from './identities.ts';
 import type { Subject } from './l4policy.ts';
 import { TIER_INDEX } from './precedence.ts';
@@ -11,14 +11,16 @@ import { labelTerm, selects, type Term } from './term.ts';
 interface Stored {
   readonly rule: Rule;
   readonly term: Term;
-  /** Of the object, for the order among equals: what is clusterwide comes before what lies in a namespace. */
-  readonly name: string;
   readonly index: number;
 }
 
+interface StoredObject {
+  readonly rules: readonly Rule[];
+  readonly filed: readonly { readonly stored: Stored; readonly filing: Filing<Stored> }[];
+}
+
 export class PolicyRepository {
-  readonly #objects = new Map<string, readonly Rule[]>();
-  readonly #stored = new Map<string, readonly Stored[]>();
+  readonly #objects = new Map<string, StoredObject>();
   readonly #subjects = new AnchorIndex<Stored>();
   #revision = 0;
 
@@ -26,33 +28,35 @@ export class PolicyRepository {
     return this.#revision;
   }
 
-  get objects(): ReadonlyMap<string, readonly Rule[]> {
-    return this.#objects;
+  keys(): IterableIterator<string> {
+    return this.#objects.keys();
   }
 
-  /** Replaces all rules of an object; undefined takes it away. Gives the rules that came and those that went. */
+  /** Every rule in force. */
+  rules(): readonly Rule[] {
+    return Array.from(this.#objects.values(), ({ rules }) => rules).flat();
+  }
+
+  objects(): ReadonlyMap<string, readonly Rule[]> {
+    return new Map(Array.from(this.#objects, ([key, { rules }]) => [key, rules]));
+  }
+
+  /** Replaces all rules of an object; undefined takes it away. Gives the rules that went. */
   replace(key: string, rules: readonly Rule[] | undefined): readonly Rule[] {
-    const former = this.#objects.get(key) ?? [];
-    for (const stored of this.#stored.get(key) ?? []) this.#subjects.remove(stored);
-    if (rules === undefined) {
-      this.#objects.delete(key);
-      this.#stored.delete(key);
-      return former;
-    }
-    const stored = rules.map((rule, index) => ({
-      rule,
-      term: labelTerm(rule.subject.selector.requirements),
-      name: nameOf(rule),
-      index,
-    }));
-    for (const item of stored) this.#subjects.add(item, [item.term]);
-    this.#objects.set(key, rules);
-    this.#stored.set(key, stored);
-    return [...former, ...rules];
+    const former = this.#objects.get(key);
+    if (former !== undefined) for (const { stored, filing } of former.filed) this.#subjects.remove(stored, filing);
+    if (rules === undefined) this.#objects.delete(key);
+    else this.#objects.set(key, { rules, filed: rules.map((rule, index) => this.#file(rule, index)) });
+    return former?.rules ?? [];
   }
 
   nextRevision(): void {
     this.#revision++;
+  }
+
+  #file(rule: Rule, index: number): StoredObject['filed'][number] {
+    const stored = { rule, term: labelTerm(rule.subject.selector.requirements), index };
+    return { stored, filing: this.#subjects.add(stored, [stored.term]) };
   }
 
   /** Rules that select the identity, in order of decision: tier, priority, then by name. */
@@ -72,16 +76,20 @@ const KIND_ORDER = {
   NetworkPolicy: 3,
 } as const;
 
-function nameOf({ origin }: Rule): string {
-  return `${KIND_ORDER[origin.kind]}/${origin.namespace}/${origin.name}`;
+/** Among equals, what is clusterwide comes before what lies in a namespace; then by name. */
+function inOrder({ rule: a, index: i }: Stored, { rule: b, index: j }: Stored): number {
+  return (
+    TIER_INDEX[a.tier] - TIER_INDEX[b.tier] ||
+    a.priority - b.priority ||
+    KIND_ORDER[a.origin.kind] - KIND_ORDER[b.origin.kind] ||
+    compareText(a.origin.namespace, b.origin.namespace) ||
+    compareText(a.origin.name, b.origin.name) ||
+    i - j
+  );
 }
 
-function inOrder(a: Stored, b: Stored): number {
-  return (
-    TIER_INDEX[a.rule.tier] - TIER_INDEX[b.rule.tier] ||
-    a.rule.priority - b.rule.priority ||
-    (a.name < b.name ? -1 : a.name > b.name ? 1 : a.index - b.index)
-  );
+function compareText(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
 }
 
 /** Whether the rule is about this identity. Only rules for nodes are about the host, and they about nothing else (S25). */

@@ -5,7 +5,7 @@
  */
 import type { IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
-import { AnchorIndex } from './anchors.ts';
+import { AnchorIndex, type Filing } from './anchors.ts';
 import type { PolicyConfig } from './config.ts';
 import { IdentityTable } from './identities.ts';
 import type { DynamicPeer, SelectorSpec } from './selector.ts';
@@ -31,9 +31,12 @@ export type DynamicTerms = (peer: DynamicPeer) => readonly Term[];
 class CachedSelector implements Selector {
   readonly spec: SelectorSpec;
   terms: readonly Term[];
+  filing: Filing<CachedSelector> = [];
   readonly selection = new SlotSet();
   /** How often each user acquired it. */
   readonly users = new Map<SelectorUser, number>();
+  /** Round in which it was last met, so that meeting it twice counts once. */
+  round = 0;
 
   constructor(spec: SelectorSpec, terms: readonly Term[]) {
     this.spec = spec;
@@ -54,6 +57,7 @@ export class SelectorCache {
   readonly #selectors = new Map<string, CachedSelector>();
   readonly #anchors = new AnchorIndex<CachedSelector>();
   readonly #dynamic: DynamicTerms;
+  #round = 0;
 
   constructor(dynamic: DynamicTerms, cidrMatchMode: PolicyConfig['cidrMatchMode']) {
     this.#dynamic = dynamic;
@@ -67,7 +71,7 @@ export class SelectorCache {
       const terms = spec.dynamic === undefined ? spec.terms : this.#dynamic(spec.dynamic);
       selector = new CachedSelector(spec, terms);
       this.#selectors.set(spec.text, selector);
-      this.#anchors.add(selector, spec.wildcard ? [] : terms);
+      selector.filing = this.#anchors.add(selector, spec.wildcard ? [] : terms);
       for (const term of terms) for (const slot of this.identities.select(term)) selector.selection.add(slot);
     }
     selector.users.set(user, (selector.users.get(user) ?? 0) + 1);
@@ -82,7 +86,7 @@ export class SelectorCache {
     else cached.users.delete(user);
     if (cached.users.size > 0) return;
     this.#selectors.delete(cached.text);
-    this.#anchors.remove(cached);
+    this.#anchors.remove(cached, cached.filing);
   }
 
   /** Adds an identity or changes the labels of a known one; gives its slot. */
@@ -91,8 +95,8 @@ export class SelectorCache {
     const before = known === undefined ? NONE : this.#selecting(known);
     const slot = this.identities.put(id, labels);
     const after = this.#selecting(slot);
-    for (const selector of before) if (!after.has(selector)) this.#change(selector, slot, false);
-    for (const selector of after) if (!before.has(selector)) this.#change(selector, slot, true);
+    for (const selector of before) if (!after.includes(selector)) this.#change(selector, slot, false);
+    for (const selector of after) if (!before.includes(selector)) this.#change(selector, slot, true);
     return slot;
   }
 
@@ -110,8 +114,8 @@ export class SelectorCache {
     for (const selector of this.#selectors.values()) {
       if (selector.spec.dynamic === undefined) continue;
       const terms = this.#dynamic(selector.spec.dynamic);
-      this.#anchors.remove(selector);
-      this.#anchors.add(selector, terms);
+      this.#anchors.remove(selector, selector.filing);
+      selector.filing = this.#anchors.add(selector, terms);
       selector.terms = terms;
       const after = new Set(terms.flatMap((term) => this.identities.select(term)));
       for (const slot of [...selector.selection.members]) if (!after.has(slot)) this.#change(selector, slot, false);
@@ -123,11 +127,18 @@ export class SelectorCache {
     return Array.from(this.#selectors.values(), (selector) => ({ selector, users: selector.users.size }));
   }
 
-  #selecting(slot: number): Set<CachedSelector> {
-    const found = new Set<CachedSelector>();
+  #selecting(slot: number): readonly CachedSelector[] {
+    const found: CachedSelector[] = [];
     const record = this.identities.record(slot)!;
+    const round = ++this.#round;
     this.#anchors.candidates(record, (selector) => {
-      if (!found.has(selector) && selector.terms.some((term) => selects(term, record))) found.add(selector);
+      if (selector.round === round) return;
+      selector.round = round;
+      for (const term of selector.terms) {
+        if (!selects(term, record)) continue;
+        found.push(selector);
+        return;
+      }
     });
     return found;
   }
@@ -139,4 +150,4 @@ export class SelectorCache {
   }
 }
 
-const NONE: ReadonlySet<CachedSelector> = new Set();
+const NONE: readonly CachedSelector[] = [];
