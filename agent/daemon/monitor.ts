@@ -7,6 +7,7 @@ import { formatAddress } from '../model/address.ts';
 import { formatLabel } from '../model/labels.ts';
 import { PROTOCOL, protocolName } from '../model/port.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
+import type { RuleOrigin } from '../policy/rule.ts';
 import type { NodeKernel } from './node-kernel.ts';
 
 /** How many events may wait for one listener before it loses some. */
@@ -55,14 +56,22 @@ function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {
   };
 }
 
-/** Who decided: policies by name, or the default that applied (S12, S14). */
+/** Who decided: policies by name, those that turn on default deny among them, or the default that applied (S12, S14). */
 function deciders({ engine }: MonitorParts, event: FlowEvent): readonly string[] {
+  if (isDefaultDeny(event)) {
+    const subject = event.direction === 'ingress' ? event.destination : event.source;
+    const names = objectNames(engine.defaultDeniers(subject.identity, event.direction));
+    return names.length > 0 ? names : [`default-deny-${event.direction}`];
+  }
   const meaning = event.cookie === 0 ? undefined : engine.cookie(event.cookie);
-  if (meaning === undefined) return isDefaultDeny(event) ? [`default-deny-${event.direction}`] : [];
-  const names = meaning.origins.map(
-    ({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`,
-  );
-  if (names.length === 0 && meaning.derivedFrom !== undefined) return [meaning.derivedFrom];
+  if (meaning === undefined) return [];
+  const names = objectNames(meaning.origins);
+  return names.length === 0 && meaning.derivedFrom !== undefined ? [meaning.derivedFrom] : names;
+}
+
+/** Each object once. */
+function objectNames(origins: readonly RuleOrigin[]): readonly string[] {
+  const names = origins.map(({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`);
   return [...new Set(names)];
 }
 

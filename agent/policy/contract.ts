@@ -196,6 +196,8 @@ export interface PolicyEngine {
     /** Ports by name of the subject itself; those known of its identity when absent. */
     readonly subjectPorts?: readonly NamedPort[];
   }): Explanation;
+  /** Rules because of which a subject is denied what nothing allows (S12); empty when only the mode says so. */
+  defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[];
   demand(): PolicyDemand;
   knownIdentities(): readonly IdentityId[];
   selectors(): readonly SelectorView[];

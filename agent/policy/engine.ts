@@ -2,6 +2,7 @@
 import { WeirError } from '../model/errors.ts';
 import type { Identity, IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
+import type { Direction } from '../model/mapstate.ts';
 import type { PolicyConfig } from './config.ts';
 import type {
   CookieMeaning,
@@ -19,7 +20,7 @@ import { explain, type Explanation } from './explain.ts';
 import { EndpointHandle } from './endpointpolicy.ts';
 import { CidrGroups, Services } from './groups.ts';
 import { PolicyRepository, ruleSelects } from './repository.ts';
-import type { Rule } from './rule.ts';
+import type { Rule, RuleOrigin } from './rule.ts';
 import { SelectorCache } from './selectorcache.ts';
 import { SelectorPolicy, type PolicyParts } from './selectorpolicy.ts';
 
@@ -108,6 +109,12 @@ class Engine implements PolicyEngine {
       peer,
       terms: ({ dynamic, terms }) => (dynamic === undefined ? terms : this.#services.terms(dynamic)),
     });
+  }
+
+  defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[] {
+    const record = this.#cache.identities.record(this.#slot(subject));
+    if (record === undefined || this.#config.enforcement === 'never') return [];
+    return this.#repository.selecting(record).flatMap((rule) => (rule.defaultDeny[direction] ? [rule.origin] : []));
   }
 
   demand(): PolicyDemand {

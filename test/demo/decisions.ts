@@ -1,10 +1,14 @@
 /** Collects what the agent says of each packet, so that the demo can tell who decided and why. */
 import { ApiClient } from '../../agent/api/client.ts';
 import type { MonitorEvent } from '../../agent/api/models.ts';
+import { RESERVED_IDENTITY } from '../../agent/model/identity.ts';
 import { waitFor } from '../harness/wait.ts';
 
+const HOST = RESERVED_IDENTITY.host;
+
 export interface Flow {
-  readonly source: string;
+  /** Undefined for the node: the kernel chooses among its addresses. */
+  readonly source: string | undefined;
   readonly destination: string;
   readonly protocol: 'tcp' | 'udp' | 'icmp';
   readonly port: number;
@@ -53,26 +57,37 @@ export class Decisions implements AsyncDisposable {
 
 function matches(event: MonitorEvent, flow: Flow): boolean {
   if (event.type === 'trace' || event.reply === true) return false;
-  if (event.source.ip !== flow.source || event.destination.ip !== flow.destination) return false;
+  if (flow.source === undefined ? event.source.identity !== HOST : event.source.ip !== flow.source) return false;
+  if (event.destination.ip !== flow.destination) return false;
   if (flow.protocol === 'icmp') return event.protocol.startsWith('ICMP');
   return event.protocol === flow.protocol.toUpperCase() && event.destination.port === flow.port;
 }
 
-/** Who decided, in a few words: the policies named by the deciding verdict, or the default that applied. */
+/** Defaults that decide where no policy does, in words. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  'allow-any-ingress': 'default: no policy selects it',
+  'allow-any-egress': 'default: no policy selects it',
+  'allow-localhost-ingress': 'default: a node may reach its pods',
+};
+
+/** Who decided, in a few words: the policies of the deciding verdict, or the default that applied; and why it was dropped. */
 export function decidedBy(events: readonly MonitorEvent[], seen: 'allow' | 'deny'): { by: string; reason: string } {
   const verdicts = events.filter((event) => event.type === 'policy-verdict');
   const drop = events.findLast((event) => event.type === 'drop');
-  if (seen === 'deny') {
-    const denial = verdicts.findLast((event) => event.verdict === 'deny');
-    const policies = denial?.policies ?? drop?.policies ?? [];
-    const direction = denial?.direction ?? drop?.direction;
-    return {
-      by: policies.length > 0 ? `${direction ?? ''}: ${policies.join(', ')}` : '-',
-      reason: drop?.reason ?? '-',
-    };
-  }
-  const named = verdicts.filter((event) => (event.policies ?? []).length > 0);
-  const deciding = named.findLast((event) => event.direction === 'ingress') ?? named.at(-1);
-  if (deciding === undefined) return { by: 'default: no policy selects the pods', reason: '' };
-  return { by: `${deciding.direction}: ${deciding.policies!.join(', ')}`, reason: '' };
+  const deciding =
+    seen === 'deny'
+      ? (verdicts.findLast((event) => event.verdict === 'deny') ?? drop)
+      : (verdicts.findLast((event) => isByPolicy(event) && event.direction === 'ingress') ??
+        verdicts.findLast(isByPolicy) ??
+        verdicts.at(-1));
+  return { by: deciding === undefined ? '-' : decider(deciding), reason: drop?.reason ?? '' };
+}
+
+/** Whether a policy, rather than a default, decided. */
+function isByPolicy({ policies = [] }: MonitorEvent): boolean {
+  return policies.some((policy) => !(policy in DEFAULTS));
+}
+
+function decider({ direction, policies = [] }: MonitorEvent): string {
+  return `${direction}: ${policies.map((policy) => DEFAULTS[policy] ?? policy).join(', ')}`;
 }

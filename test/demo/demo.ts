@@ -128,7 +128,7 @@ async function tryOne(stage: Stage, attempt: Attempt, family: 4 | 6, expected: '
   // Weir drops what it denies; any other failure is neither an allowed nor a denied connection.
   const seen = outcome === 'ok' ? 'allow' : outcome === 'timeout' ? 'deny' : outcome;
   const events = await stage.decisions.about({
-    source: addressOf(stage, from, family),
+    source: from === 'host' ? undefined : addressOf(stage, from, family),
     destination: host,
     protocol,
     port,
