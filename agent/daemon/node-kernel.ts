@@ -37,6 +37,8 @@ export interface KernelSettings {
   readonly devices: readonly string[];
   /** Undefined: to be found. */
   readonly mtu: number | undefined;
+  /** Sets of endpoints' programs to keep loaded ahead. */
+  readonly warmPrograms: number;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];

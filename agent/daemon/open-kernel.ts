@@ -29,11 +29,12 @@ export async function openKernel(
   onError: (message: string, error: unknown) => void,
 ): Promise<NodeKernel> {
   requireFeatures(probeFeatures());
-  const { bpfRoot, bpfObjects, devices, mtu, routers, podCidrs } = settings;
+  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs } = settings;
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
-      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, monotonic },
+      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, monotonic, warmPrograms },
+      onError: (error) => onError('programs cannot be loaded ahead', error),
       ...(mtu !== undefined && { mtu }),
     }),
   );

@@ -60,8 +60,8 @@ export class Devices implements Disposable {
   }
 
   /** Deletes both ends; an absent link is fine. */
-  async deleteLink(hostIfName: string): Promise<void> {
-    await this.#links.removeLink(hostIfName);
+  async deleteLink(link: IfIndex | string): Promise<void> {
+    await this.#links.removeLink(link);
   }
 
   /** What stands of a link. The programs are the loader's to tell. */
@@ -100,15 +100,6 @@ export class Devices implements Disposable {
       } catch (error) {
         if (!isErrno(error, ERRNO.ESRCH, ERRNO.ENOENT)) throw error;
       }
-    }
-  }
-
-  /** Switches a link off: nothing passes any more. One that is gone is fine. */
-  async shut(index: IfIndex): Promise<void> {
-    try {
-      await this.#links.applyAsync(changeLink(index, { up: false }));
-    } catch (error) {
-      if (!isErrno(error, ERRNO.ENODEV)) throw error;
     }
   }
 

@@ -23,6 +23,10 @@ export interface KernelNodeOptions {
   readonly mtu?: number;
   readonly settings?: ProgramSettings;
   readonly sizes?: MapSizes;
+  /** How many sets of endpoints' programs to load ahead; about 0.6 MB each, most of it the kernel's. */
+  readonly warmPrograms?: number;
+  /** What goes wrong in the background. */
+  readonly onError?: (error: unknown) => void;
   /** Nanoseconds of CLOCK_MONOTONIC now. */
   readonly monotonic: () => bigint;
 }
@@ -61,11 +65,14 @@ export class KernelNode implements Disposable {
     );
     for (const { name, index } of network.devices) await loader.attachDevice(name, index, ['from_netdev', 'to_netdev']);
     const devices = undo.use(new Devices());
+    const { warmPrograms, onError } = options;
     const policyMapSize = options.sizes?.weir_policy;
     const endpoints = undo.use(
       new KernelDatapath({
         ...{ pins, maps, loader, devices, routers: options.routers },
         ...(policyMapSize !== undefined && { policyMapSize }),
+        ...(warmPrograms !== undefined && { warmPrograms }),
+        ...(onError && { onError }),
       }),
     );
     const catalogue = new MapCatalogue(pins, options.monotonic);

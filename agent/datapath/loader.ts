@@ -1,16 +1,24 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG_SECTION, writeBpfHostConfig, writeBpfLxcConfig, type BpfLxcConfig } from '../../bpf/gen/config.ts';
+import {
+  bpfLxcConfigSize,
+  CONFIG_SECTION,
+  writeBpfHostConfig,
+  writeBpfLxcConfig,
+  type BpfLxcConfig,
+} from '../../bpf/gen/config.ts';
 import { MAPS } from '../../bpf/gen/maps.ts';
 import { OBJECTS, type ObjectName } from '../../bpf/gen/objects.ts';
 import type { EndpointProgram } from '../model/datapath.ts';
 import type { EndpointId, IfIndex } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
-import type { BpfMap } from '../kernel/bpf-map.ts';
-import { BpfObject } from '../kernel/bpf-object.ts';
+import { BpfMap } from '../kernel/bpf-map.ts';
+import { BpfObject, type LoadSpec } from '../kernel/bpf-object.ts';
 import { attachTcx, detachTcx, TcxLink, tcxProgram, type TcxHook } from '../kernel/tcx.ts';
 import type { NodeMaps } from './node-maps.ts';
 import { type EndpointHook, type NodeHook, type Pins } from './pins.ts';
+import { PreparedLink } from './prepared-link.ts';
+import { WarmPrograms, type WriteConfig } from './warm-programs.ts';
 
 /** Config variables that are the same for every program of the node. */
 export type ProgramSettings = Partial<
@@ -68,20 +76,60 @@ export class Loader {
    * @throws LoadError BPF_LOAD_FAILED
    */
   loadEndpoint(program: EndpointProgram, policyMap: BpfMap): Promise<BpfObject> {
-    const { id, identity, link, ipv4, ipv6, auditMode } = program;
-    return this.#load('bpf_lxc', `bpf_lxc of endpoint ${id}`, { weir_policy: policyMap }, (view) =>
-      writeBpfLxcConfig(view, {
-        ...this.settings,
-        endpointId: id,
-        endpointIdentity: identity,
-        ...(ipv4 && { endpointIpv4: ipv4.bytes }),
-        ...(ipv6 && { endpointIpv6: ipv6.bytes }),
-        endpointMac: link.containerMac,
-        hostMac: link.hostMac,
-        endpointIfindex: link.hostIfIndex,
-        auditMode,
-      }),
-    );
+    return this.#load('bpf_lxc', `bpf_lxc of endpoint ${program.id}`, {
+      data: { [CONFIG_SECTION]: (bytes) => this.configOf(program)(viewOf(bytes)) },
+      reuse: { weir_policy: policyMap },
+    });
+  }
+
+  /**
+   * Has the verifier judge programs for whichever endpoint will need them.
+   *
+   * @param policyMapSize entries of its policy map
+   * @throws LoadError BPF_LOAD_FAILED
+   */
+  async loadWarm(policyMapSize: number = MAPS.weir_policy.maxEntries): Promise<WarmPrograms> {
+    using undo = new DisposableStack();
+    const policyMap = undo.use(BpfMap.create({ ...MAPS.weir_policy, maxEntries: policyMapSize }));
+    const config = undo.use(WarmPrograms.configMap(bpfLxcConfigSize));
+    const defaults = Buffer.alloc(bpfLxcConfigSize);
+    const object = await this.#load('bpf_lxc', 'bpf_lxc of an endpoint to come', {
+      data: { [CONFIG_SECTION]: (bytes) => defaults.set(bytes) },
+      reuse: { weir_policy: policyMap, [CONFIG_SECTION]: config },
+    });
+    undo.move();
+    return new WarmPrograms(object, config, defaults, policyMap);
+  }
+
+  /** Writes all that the programs of an endpoint must know. */
+  configOf({ id, identity, link, ipv4, ipv6, auditMode }: EndpointProgram): WriteConfig {
+    const config: Partial<BpfLxcConfig> = {
+      ...this.settings,
+      endpointId: id,
+      endpointIdentity: identity,
+      ...(ipv4 && { endpointIpv4: ipv4.bytes }),
+      ...(ipv6 && { endpointIpv6: ipv6.bytes }),
+      endpointMac: link.containerMac,
+      hostMac: link.hostMac,
+      endpointIfindex: link.hostIfIndex,
+      auditMode,
+    };
+    return (view) => writeBpfLxcConfig(view, config);
+  }
+
+  /** Starts to put programs on a new link, for {@link pinEndpoint} to keep them there. */
+  prepare(programs: WarmPrograms, ifindex: IfIndex): PreparedLink {
+    return new PreparedLink(ifindex, programs, attachAll(programs, ifindex));
+  }
+
+  /** Waits until the programs are on their link and lets them stay as those of an endpoint. @throws KernelError SYSCALL_FAILED */
+  async pinEndpoint(prepared: PreparedLink, id: EndpointId): Promise<void> {
+    for (const [name, link] of await prepared.attached()) {
+      const pin = this.#pins.endpointLink(id, name);
+      this.#pins.makeFolder(pin);
+      link.pin(pin);
+      link.close();
+    }
   }
 
   /**
@@ -129,9 +177,11 @@ export class Loader {
    */
   async attachDevice(device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<void> {
     // It declares a policy map as all programs do, and never asks it: libbpf gives it an empty one.
-    using object = await this.#load('bpf_host', `bpf_host of ${device}`, {}, (view) =>
-      writeBpfHostConfig(view, { ...this.settings, deviceIfindex: ifindex }),
-    );
+    using object = await this.#load('bpf_host', `bpf_host of ${device}`, {
+      data: {
+        [CONFIG_SECTION]: (bytes) => writeBpfHostConfig(viewOf(bytes), { ...this.settings, deviceIfindex: ifindex }),
+      },
+    });
     await allDone(
       programs.map(async (name) => {
         const pin = this.#pins.nodeLink(device, name);
@@ -154,23 +204,35 @@ export class Loader {
     );
   }
 
-  #load(
-    name: ObjectName,
-    title: string,
-    own: Record<string, BpfMap>,
-    write: (view: DataView) => void,
-  ): Promise<BpfObject> {
-    // By path, not by descriptor: libbpf looks at the path of a map that is pinned by name in any case, and its default
-    // would join the maps of whoever else is on this machine.
+  /** Loads an object on the node's maps. */
+  #load(name: ObjectName, title: string, { data, reuse }: Pick<LoadSpec, 'data' | 'reuse'>): Promise<BpfObject> {
     const shared = OBJECTS[name].maps.filter((map) => MAPS[map].pinned);
     return BpfObject.loadAsync({
       name: title,
       elf: this.#objects[name],
-      data: { [CONFIG_SECTION]: (bytes) => write(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)) },
-      pins: Object.fromEntries(shared.map((map) => [map, this.#pins.map(map)])),
-      maxEntries: Object.fromEntries(shared.map((map) => [map, this.#maps.get(map).maxEntries])),
-      reuse: own,
+      ...(data && { data }),
+      reuse: { ...Object.fromEntries(shared.map((map) => [map, this.#maps.get(map)])), ...reuse },
     });
+  }
+}
+
+function viewOf(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** Attaches programs to a link that has none of them. When one cannot be, none stays. */
+async function attachAll(programs: WarmPrograms, ifindex: IfIndex): Promise<ReadonlyMap<EndpointHook, TcxLink>> {
+  const attached = new Map<EndpointHook, TcxLink>();
+  try {
+    await allDone(
+      hooksOf(ENDPOINT_HOOKS).map(async ([name, hook]) => {
+        attached.set(name, await TcxLink.create(programs.program(name).fd, ifindex, hook));
+      }),
+    );
+    return attached;
+  } catch (error) {
+    await Promise.all([...attached.values()].map((link) => link.release()));
+    throw error;
   }
 }
 

@@ -17,7 +17,13 @@ export const ROUTERS = [parseAddress('10.1.0.1'), parseAddress('fd00:1::1')] as 
 const POD_CIDRS = [parseCidr('10.1.0.0/24'), parseCidr('fd00:1::/64')];
 
 /** Small maps: the kernel takes its time to make large ones. */
-const SIZES = { weir_ipcache: 1024, weir_ct4: 4096, weir_ct6: 4096, weir_policystats: 1024, weir_events: 1 << 16 };
+export const SIZES = {
+  weir_ipcache: 1024,
+  weir_ct4: 4096,
+  weir_ct6: 4096,
+  weir_policystats: 1024,
+  weir_events: 1 << 16,
+};
 
 export type TestNode = KernelNode & AsyncDisposable & { readonly bpfRoot: string };
 

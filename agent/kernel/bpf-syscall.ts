@@ -59,6 +59,8 @@ export type MapType = (typeof MAP_TYPE)[keyof typeof MAP_TYPE];
 
 /** The map allocates entries as they come; required for LPM tries. */
 export const BPF_F_NO_PREALLOC = 1;
+/** Programs may only read the map. */
+export const BPF_F_RDONLY_PROG = 0x80;
 /** BPF_LINK_UPDATE replaces only the program named as the old one. */
 export const BPF_F_REPLACE = 4;
 

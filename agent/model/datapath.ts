@@ -71,7 +71,7 @@ export interface EndpointDatapath {
   updatePolicy(id: EndpointId, changes: MapStateChanges): Promise<void>;
   /** Brings the map to exactly `policy`. */
   replacePolicy(id: EndpointId, policy: MapStateView): Promise<void>;
-  /** Takes away programs, pins, delivery, policy map and conntrack entries of an endpoint; absent parts are fine. */
+  /** Takes away link, programs, pins, delivery, policy map and conntrack entries of an endpoint; absent parts are fine. */
   remove(id: EndpointId, addresses: readonly Address[]): Promise<void>;
   /** After a restart: drops the pins, map entries and links of endpoints that are not in `known`. */
   prune(known: ReadonlySet<EndpointId>): Promise<void>;
