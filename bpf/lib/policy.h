@@ -57,17 +57,14 @@ ALWAYS_INLINE __u8 match_kind(bool exact, __u8 prefix)
 	return exact ? MATCH_L3_L4 : MATCH_L4_ONLY;
 }
 
-/* The level of a precedence, without what a redirect adds to it (S8). */
-#define PRECEDENCE_LEVEL(precedence) ((precedence) >> 8)
-
 ALWAYS_INLINE __u8 wanted_auth(const struct policy_entry *entry)
 {
 	return entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
 }
 
 /*
- * An entry that does not itself name an authentication type takes that of the other match, if that one allows too, is of no
- * lower level, and asks for more (S11).
+ * An entry that does not itself name an authentication type takes that of the other match, if that one allows too, is of
+ * equal precedence, and asks for more (S11): what is weaker has no say in what a stronger entry decides.
  */
 ALWAYS_INLINE __u8 auth_type_of(const struct policy_entry *entry, const struct policy_entry *other)
 {
@@ -75,7 +72,7 @@ ALWAYS_INLINE __u8 auth_type_of(const struct policy_entry *entry, const struct p
 
 	if (!other || (entry->flags & POLICY_AUTH_EXPLICIT) || (other->flags & POLICY_DENY))
 		return own;
-	if (PRECEDENCE_LEVEL(other->precedence) < PRECEDENCE_LEVEL(entry->precedence))
+	if (other->precedence != entry->precedence)
 		return own;
 	return wanted_auth(other) > own ? wanted_auth(other) : own;
 }

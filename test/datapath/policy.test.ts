@@ -135,6 +135,15 @@ const CASES: readonly Case[] = [
     expect: 'DROP_NONE',
   },
   {
+    name: 'S11: a weaker entry of the same level lends no authentication',
+    rules: [
+      rule({ protocol: U, port: 53, precedence: 0x102 }),
+      rule({ identity: PEER, protocol: U, port: 53, authType: 1, authExplicit: true, precedence: 0x101 }),
+    ],
+    payload: udp53,
+    expect: 'DROP_NONE',
+  },
+  {
     name: 'SCTP has ports',
     rules: [rule({ protocol: PROTOCOL.SCTP, port: 3868 })],
     payload: { sctp: [5000, 3868] },

@@ -158,7 +158,7 @@ function lookupVerdict({ verdict, entry, redirect }: LookupResult): string {
 
 /** What the kernel can tell: it knows no difference between denials. */
 function mapVerdict({ verdict, entry }: LookupResult): string {
-  return verdict === 'allow' ? `allow ${entry!.proxyPort} ${entry!.authType}` : 'deny';
+  return verdict === 'allow' ? `allow ${entry!.proxyPort} ${authNumber(entry!)}` : 'deny';
 }
 
 type KernelTables = ReadonlyMap<number, readonly (readonly [PolicyKey, PolicyEntry])[]>;
@@ -183,7 +183,20 @@ function kernelVerdict(tables: KernelTables, peer: number, protocol: number, por
   const [own, any] = [best(peer), best(0)];
   const winner = own === undefined || any === undefined ? (own ?? any) : stronger(own, any);
   if (winner === undefined || winner[1].deny) return 'deny';
-  return `allow ${winner[1].proxyPort} ${winner[1].authType}`;
+  const other = winner === own ? any : own;
+  return `allow ${winner[1].proxyPort} ${kernelAuth(winner[1], other?.[1])}`;
+}
+
+/** An entry that names no authentication takes the greater one of an equal allowance (S11). */
+function kernelAuth(entry: PolicyEntry, other: PolicyEntry | undefined): number {
+  const own = authNumber(entry);
+  if (other === undefined || entry.authExplicit || other.deny || other.precedence !== entry.precedence) return own;
+  return Math.max(own, authNumber(other));
+}
+
+/** An explicit `disabled` is none. */
+function authNumber({ authType }: PolicyEntry): number {
+  return authType === 255 ? 0 : authType;
 }
 
 function keyMatches(key: PolicyKey, protocol: number, port: number): boolean {
