@@ -29,6 +29,7 @@ describe('configuration', () => {
     assert.equal(made.deleteQueue, '/run/weir/deleteQueue');
     assert.equal(made.metricsListen, undefined);
     assert.equal(made.policyEnforcement, 'default');
+    assert.deepEqual([made.mtu, made.warmPrograms], [undefined, 24]);
     assert.ok(Object.isFrozen(made));
   });
 
@@ -79,6 +80,7 @@ describe('configuration', () => {
   for (const [what, text, message] of [
     ['broken YAML', 'mtu: [', /./],
     ['a list', '- mtu', /mapping/],
+    ['no number', 'warm-programs: ""', /"" is not a whole number from 0 to 1000/],
     ['an unknown key', 'mtuu: 1', /mtuu: there is no such setting/],
     ['a map', 'mtu: {a: 1}', /mtu: must be/],
     ['what belongs on the command line', 'uninstall: true', /no such setting/],

@@ -150,8 +150,8 @@ function toConfig(reader: Reader, uninstall: boolean): Config {
     clusterName: reader.text('cluster-name'),
     podCidrs,
     devices: reader.list('devices'),
-    mtu: reader.number('mtu', 1280, 65535),
-    warmPrograms: reader.number('warm-programs', 0, 1000) ?? 0,
+    mtu: reader.optionalNumber('mtu', 1280, 65535),
+    warmPrograms: reader.number('warm-programs', 0, 1000),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
@@ -211,11 +211,14 @@ class Reader {
     );
   }
 
-  number(name: OptionName, first: number, last: number): number | undefined {
-    const text = this.optional(name);
-    if (text === undefined) return undefined;
+  optionalNumber(name: OptionName, first: number, last: number): number | undefined {
+    return this.optional(name) === undefined ? undefined : this.number(name, first, last);
+  }
+
+  number(name: OptionName, first: number, last: number): number {
+    const text = this.text(name);
     const value = Number(text);
-    if (Number.isInteger(value) && value >= first && value <= last) return value;
+    if (text !== '' && Number.isInteger(value) && value >= first && value <= last) return value;
     return this.fail(name, `${JSON.stringify(text)} is not a whole number from ${first} to ${last}`);
   }
 
