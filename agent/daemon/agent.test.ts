@@ -1,6 +1,15 @@
 /** The whole agent on a kernel in memory: wiring, order and what is told to whom. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -235,6 +244,27 @@ describe('the agent', () => {
     assert.equal((await api.ips('203.0.113.0/24')).length, 2);
     manifest('policy.yaml', POLICY('{}'));
     await until('no prefixes', () => kernel.identityAt('203.0.113.0/24') === undefined);
+  });
+
+  test('no prefix gets an identity in the kernel before the policies that select it know that identity', async () => {
+    await start();
+    await add('web');
+    manifest('policy.yaml', POLICY('{fromEntities: [world]}'));
+    await until('the policy', async () => (await ingress())?.includes(0) === false);
+    const { promise: released, resolve: release } = Promise.withResolvers<undefined>();
+    kernel.endpoints.held.set('updatePolicy', released);
+    manifest('other.yaml', POLICY('{fromCIDR: [203.0.113.0/24]}').replaceAll('web', 'db'));
+    const remembered = join(dir, 'state', 'local-identities.json');
+    await until(
+      'the identity',
+      () => existsSync(remembered) && /203\.0\.113\.0/.test(readFileSync(remembered, 'utf8')),
+    );
+    for (let turn = 0; turn < 500; turn++) await new Promise((resolve) => setImmediate(resolve));
+    const early = kernel.identityAt('203.0.113.0/24');
+    kernel.endpoints.held.clear();
+    release(undefined);
+    assert.equal(early, undefined);
+    await until('the prefix', () => kernel.identityAt('203.0.113.0/24') !== undefined);
   });
 
   test('comes back, does the deletes that were left, and forgets what the kernel should not hold', async () => {

@@ -197,16 +197,23 @@ describe('endpoints', () => {
     allowClient(bench, 'client');
     const server = await bench.manager.create(request('server'));
     pod(bench, 'client', { app: 'client' });
-    const seen: boolean[] = [];
-    bench.ipcache.subscribe((changes) => {
-      for (const { after } of changes) {
-        if (after?.podName !== 'client') continue;
-        const keys = [...bench.datapath.installed.get(server.id)!.policy.keys()];
-        seen.push(keys.some((key) => key.startsWith(`ingress/${after.identity}/`)));
-      }
-    });
-    await bench.manager.create(request('client'));
-    assert.deepEqual(seen, [true, true], 'both families, after the policy of the server');
+    const { promise: released, resolve: release } = Promise.withResolvers<undefined>();
+    bench.datapath.held.set('updatePolicy', released);
+    const address = parseAddress('10.0.0.3');
+    const creation = bench.manager.create(request('client'));
+    const turns = async (count: number, enough = () => false): Promise<void> => {
+      for (let turn = 0; turn < count && !enough(); turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await turns(10_000, () => bench.datapath.installed.size === 2);
+    assert.equal(bench.datapath.installed.size, 2, 'its own programs are in place');
+    await turns(50);
+    const early = bench.ipcache.lookup(address);
+    bench.datapath.held.clear();
+    release(undefined);
+    const client = await creation;
+    assert.equal(early, undefined, 'the policy of the server did not know it yet');
+    assert.equal(bench.ipcache.lookup(address)?.identity, client.identity?.id);
+    assertEnforced(server);
   });
 
   test('a change of labels changes the identity, and gives the old one back', async () => {
