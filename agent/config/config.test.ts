@@ -60,6 +60,7 @@ describe('configuration', () => {
     ['a bad variable', CIDR, { WEIR_MTU: 'big' }, 'WEIR_MTU', /"big"/],
     ['a bad mode', [...CIDR, '--policy-enforcement', 'off'], {}, '--policy-enforcement', /default, always, never/],
     ['a bad flag', CIDR, { WEIR_POLICY_AUDIT_MODE: 'perhaps' }, 'WEIR_POLICY_AUDIT_MODE', /true or false/],
+    ['an empty number', [...CIDR, '--warm-programs', ''], {}, '--warm-programs', /whole number from 0 to 1000/],
     ['a bad listener', [...CIDR, '--metrics-listen', '9962'], {}, '--metrics-listen', /HOST:PORT/],
   ];
   for (const [what, argv, environment, field, message] of bad) {
@@ -80,7 +81,6 @@ describe('configuration', () => {
   for (const [what, text, message] of [
     ['broken YAML', 'mtu: [', /./],
     ['a list', '- mtu', /mapping/],
-    ['no number', 'warm-programs: ""', /"" is not a whole number from 0 to 1000/],
     ['an unknown key', 'mtuu: 1', /mtuu: there is no such setting/],
     ['a map', 'mtu: {a: 1}', /mtu: must be/],
     ['what belongs on the command line', 'uninstall: true', /no such setting/],
