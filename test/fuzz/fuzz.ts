@@ -1,6 +1,7 @@
 /** `npm run fuzz -- policy [--count N] [--seed FIRST]`: cases of consecutive seeds, until one fails. */
 import { parseArgs } from 'node:util';
 import { fuzzPolicy } from './policy.ts';
+import { PolicyKernel } from './policy-kernel.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -14,13 +15,20 @@ if (positionals.length !== 1 || positionals[0] !== 'policy') {
   process.exit(2);
 }
 
-const [count, first] = [Number(values.count), Number(values.seed)];
-for (let seed = first; seed < first + count; seed++) {
-  const failed = fuzzPolicy(seed);
-  if (failed !== undefined) {
-    console.error(`seed ${failed.seed}: ${failed.error.message}\n${JSON.stringify(failed.smallest, undefined, 1)}`);
-    process.exit(1);
+process.exitCode = await run(Number(values.count), Number(values.seed));
+
+async function run(count: number, first: number): Promise<number> {
+  using kernel = await PolicyKernel.start();
+  const start = Date.now();
+  for (let done = 0; done < count; done++) {
+    const failed = await fuzzPolicy(first + done, kernel);
+    if (failed !== undefined) {
+      console.error(`seed ${failed.seed}: ${failed.error.message}\n${JSON.stringify(failed.smallest, undefined, 1)}`);
+      return 1;
+    }
+    if ((done + 1) % 1000 === 0)
+      console.log(`${done + 1} of ${count} after ${Math.round((Date.now() - start) / 1000)} s`);
   }
-  if ((seed - first + 1) % 1000 === 0) console.log(`${seed - first + 1} of ${count}`);
+  console.log(`${count} cases from seed ${first}: every property holds`);
+  return 0;
 }
-console.log(`${count} cases from seed ${first}: every property holds`);

@@ -1,13 +1,20 @@
 /** A fixed sample of what `npm run fuzz -- policy` runs at length. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { fuzzPolicy } from './policy.ts';
+import { PolicyKernel } from './policy-kernel.ts';
 
 const CASES = 300;
 
-test(`${CASES} random histories of the policy engine`, () => {
+let kernel: PolicyKernel;
+before(async () => {
+  kernel = await PolicyKernel.start();
+});
+after(() => kernel[Symbol.dispose]());
+
+test(`${CASES} random histories of the policy engine`, async () => {
   for (let seed = 1; seed <= CASES; seed++) {
-    const failed = fuzzPolicy(seed);
+    const failed = await fuzzPolicy(seed, kernel);
     assert.equal(failed, undefined, `seed ${seed}: ${failed?.error.message} for ${JSON.stringify(failed?.smallest)}`);
   }
 });

@@ -1,6 +1,7 @@
 /** The policy engine against random histories: each seed is a case, and a case that fails is made small. */
 import { checkPolicyCase } from './policy-check.ts';
 import { policyCase, type PolicyCase } from './policy-cases.ts';
+import type { PolicyKernel } from './policy-kernel.ts';
 import { Random } from './random.ts';
 import { shrink } from './shrink.ts';
 
@@ -11,21 +12,24 @@ export interface Failure {
   readonly smallest: PolicyCase;
 }
 
+/** How many of a case's probes are sent through the kernel's programs. */
+const PACKETS = 12;
+
 /** Runs the case of a seed; undefined when every property holds. */
-export function fuzzPolicy(seed: number): Failure | undefined {
+export async function fuzzPolicy(seed: number, kernel: PolicyKernel): Promise<Failure | undefined> {
   const found = policyCase(new Random(seed));
-  const error = failure(found);
+  const error = await failure(found, kernel);
   if (error === undefined) return undefined;
-  const smallest = shrink(found, (candidate) => {
-    const other = failure(candidate);
+  const smallest = await shrink(found, async (candidate) => {
+    const other = await failure(candidate, kernel);
     return other !== undefined && kindOf(other) === kindOf(error);
   });
-  return { seed, error: failure(smallest) ?? error, smallest };
+  return { seed, error: (await failure(smallest, kernel)) ?? error, smallest };
 }
 
-function failure(candidate: PolicyCase): Error | undefined {
+async function failure(candidate: PolicyCase, kernel: PolicyKernel): Promise<Error | undefined> {
   try {
-    checkPolicyCase(candidate);
+    for (const subject of checkPolicyCase(candidate)) await kernel.check(subject, candidate.probes.slice(-PACKETS));
     return undefined;
   } catch (thrown) {
     return thrown instanceof Error ? thrown : new Error(String(thrown));

@@ -3,12 +3,12 @@
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** The smallest case found that still fails. `fails` must be sure of itself: it may see cases no generator makes. */
-export function shrink<T>(found: T, fails: (candidate: T) => boolean): T {
+export async function shrink<T>(found: T, fails: (candidate: T) => Promise<boolean>): Promise<T> {
   let best = found;
   for (let progress = true; progress;) {
     progress = false;
     for (const candidate of smaller(best as Json)) {
-      if (!fails(candidate as T)) continue;
+      if (!(await fails(candidate as T))) continue;
       best = candidate as T;
       progress = true;
       break;
