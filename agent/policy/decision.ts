@@ -67,8 +67,8 @@ function same(a: Entry, b: Entry): boolean {
   return decidesAlike(a, b) && a.cookie === b.cookie;
 }
 
-/** Items of one identity, one per tier and key. */
-function mergeKeys(items: readonly Item[], union: CookieUnion): readonly Item[] {
+/** Items of one identity, one per level and key: a denial leaves nothing of an allowance beside it, nor its authentication. */
+export function mergeKeys(items: readonly Item[], union: CookieUnion): readonly Item[] {
   const merged = new Map<string, Item>();
   for (const item of items) {
     const place = `${item.key}/${levelPrecedence(item.entry.precedence)}`;

@@ -10,7 +10,7 @@ import type { Direction } from '../model/mapstate.ts';
 import { protocolName } from '../model/port.ts';
 import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
-import { decide } from './decision.ts';
+import { decide, mergeKeys } from './decision.ts';
 import { portsByName } from './distillation.ts';
 import { AUTH_TYPE, type Entry, type Item } from './entry.ts';
 import type { IdentityRecord } from './identities.ts';
@@ -105,10 +105,12 @@ export function explain(question: Question, parts: ExplainParts): Explanation {
   const rules = parts.config.enforcement === 'never' ? [] : parts.selecting;
   const policy = resolveDirection(direction, rules, subjectOf(parts.subject), parts.config);
   const matching = matchingItems(policy.filters, question, parts);
-  const entry = decide(
-    matching.filter(({ specific }) => specific),
-    matching.filter(({ specific }) => !specific),
-  );
+  const merged = (specific: boolean): readonly Item[] =>
+    mergeKeys(
+      matching.filter((item) => item.specific === specific),
+      (cookie) => cookie,
+    );
+  const entry = decide(merged(true), merged(false));
   const deciding = matching.filter((item) => entry !== undefined && decidesWith(item, entry));
   const roles = rolesOf(matching, deciding);
   const considered = consideredStanzas(question, parts, roles);

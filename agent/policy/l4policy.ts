@@ -81,7 +81,7 @@ export function resolveDirection(
   const levels = levelsOf(speaking);
   for (const rule of speaking) builder.addRule(rule, levels);
   if (!defaultDeny) builder.addDerived(MAX_LEVEL, AFTER_TIERS, WILDCARD, 'allow', `allow-any-${direction}`);
-  // A pod that ordinary policies isolate never falls through to the Baseline tier (S38).
+  // What isolates a pod denies last of all: what nobody else decided, the Baseline tier decides before it (S38).
   else if (speaking.some(fallsThrough) && speaking.some((rule) => rule.defaultDeny[direction])) {
     builder.addDerived(MAX_LEVEL - 1, AFTER_TIERS, WILDCARD, 'deny', `deny-any-${direction}`);
   }
