@@ -112,7 +112,8 @@ async function runPlugin({ executable, node, config, name }: Plugin, command: Co
   });
   let stdout = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stdin.end(JSON.stringify(config));
+  // A plugin may end without having read all of it.
+  child.stdin.on('error', () => undefined).end(JSON.stringify(config));
   const status = await new Promise<number | null>((resolve, reject) => child.on('error', reject).on('close', resolve));
   if (status !== 0) throw new Error(`${name} ${command}: exit ${String(status)} ${stdout}`);
   return performance.now() - started;
