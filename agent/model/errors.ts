@@ -56,6 +56,10 @@ export const ERROR_CATALOGUE = {
   ADDRESS_NOT_FOUND: { status: 404, remedy: 'list the addresses with `weir status --all-addresses`' },
   IPAM_OUT_OF_RANGE: { status: 400, remedy: 'choose an address inside the node pod CIDR' },
 
+  // Services
+  FRONTEND_TAKEN: { status: 409, remedy: 'give the services different addresses, or different ports' },
+  IDS_EXHAUSTED: { status: 502, remedy: 'remove services that are not used' },
+
   // State on disk
   STATE_CORRUPT: {
     status: 500,
