@@ -21,6 +21,7 @@ import { EndpointHandle } from './endpointpolicy.ts';
 import { CidrGroups, Services } from './groups.ts';
 import { PolicyRepository, ruleSelects } from './repository.ts';
 import type { Rule, RuleOrigin } from './rule.ts';
+import { StanzaSelectors } from './selector.ts';
 import { SelectorCache } from './selectorcache.ts';
 import { SelectorPolicy, type PolicyParts } from './selectorpolicy.ts';
 
@@ -30,7 +31,7 @@ export function createPolicyEngine(config: PolicyConfig): PolicyEngine {
 }
 
 class Engine implements PolicyEngine {
-  readonly #config: PolicyConfig;
+  readonly #selectors: StanzaSelectors;
   readonly #repository = new PolicyRepository();
   readonly #groups = new CidrGroups();
   readonly #services = new Services();
@@ -46,7 +47,7 @@ class Engine implements PolicyEngine {
   #demand: PolicyDemand | undefined;
 
   constructor(config: PolicyConfig) {
-    this.#config = config;
+    this.#selectors = new StanzaSelectors(config);
     this.#cache = new SelectorCache((peer) => this.#services.terms(peer), config.cidrMatchMode);
   }
 
@@ -67,27 +68,23 @@ class Engine implements PolicyEngine {
   *refresh(): Generator<void, void, void> {
     for (const policy of this.#stale) {
       this.#stale.delete(policy);
-      policy.resolve();
-      this.#flush();
+      yield* policy.resolve();
       yield;
     }
     this.#sweepCookies();
   }
 
+  *prepare(identity: IdentityId): Generator<void, void, void> {
+    const policy = this.#selectorPolicy(identity);
+    if (!policy.isSettled) yield* policy.resolve();
+  }
+
   endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy {
     const { identity } = request;
-    const slot = this.#slot(identity);
-    let policy = this.#policies.get(identity);
-    if (policy === undefined) {
-      policy = new SelectorPolicy(this.#cache.identities.record(slot)!, this.#parts());
-      this.#policies.set(identity, policy);
-    } else if (this.#stale.delete(policy)) policy.resolve();
-    const users = policy;
-    return new EndpointHandle(request, users, this.#cache.identities, () => {
-      if (users.inUse) return;
-      users.dispose();
-      this.#policies.delete(identity);
-      this.#stale.delete(users);
+    const policy = this.#selectorPolicy(identity);
+    if (this.#stale.delete(policy) || !policy.isSettled) for (const _turn of policy.resolve());
+    return new EndpointHandle(request, policy, this.#cache.identities, () => {
+      if (!policy.inUse) this.#drop(policy);
     });
   }
 
@@ -102,7 +99,7 @@ class Engine implements PolicyEngine {
     const subjectPorts = packet.subjectPorts ?? identities.namedPorts(subjectSlot);
     const question = { ...packet, subject, peer, subjectPorts, peerPorts: identities.namedPorts(peerSlot) };
     return explain(question, {
-      config: this.#config,
+      selectors: this.#selectors,
       rules: this.#repository.rules(),
       selecting: this.#repository.selecting(subject),
       subject,
@@ -113,7 +110,7 @@ class Engine implements PolicyEngine {
 
   defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[] {
     const record = this.#cache.identities.record(this.#slot(subject));
-    if (record === undefined || this.#config.enforcement === 'never') return [];
+    if (record === undefined || this.#selectors.config.enforcement === 'never') return [];
     return this.#repository.selecting(record).flatMap((rule) => (rule.defaultDeny[direction] ? [rule.origin] : []));
   }
 
@@ -139,6 +136,21 @@ class Engine implements PolicyEngine {
     return this.#repository.objects();
   }
 
+  #selectorPolicy(identity: IdentityId): SelectorPolicy {
+    let policy = this.#policies.get(identity);
+    if (policy === undefined) {
+      policy = new SelectorPolicy(this.#cache.identities.record(this.#slot(identity))!, this.#parts());
+      this.#policies.set(identity, policy);
+    }
+    return policy;
+  }
+
+  #drop(policy: SelectorPolicy): void {
+    policy.dispose();
+    this.#stale.delete(policy);
+    if (this.#policies.get(policy.identity) === policy) this.#policies.delete(policy.identity);
+  }
+
   #slot(identity: IdentityId): number {
     const slot = this.#cache.identities.slotOf(identity);
     if (slot !== undefined) return slot;
@@ -147,7 +159,7 @@ class Engine implements PolicyEngine {
 
   #parts(): PolicyParts {
     return {
-      config: this.#config,
+      selectors: this.#selectors,
       repository: this.#repository,
       cache: this.#cache,
       cookies: this.#cookies,
@@ -210,6 +222,8 @@ class Engine implements PolicyEngine {
       if (slot === undefined) continue;
       removed.push(slot);
       this.#identityChanged(slot);
+      const policy = this.#policies.get(id);
+      if (policy?.inUse === false) this.#drop(policy);
     }
     return removed;
   }

@@ -8,7 +8,6 @@
 import type { Identity } from '../model/identity.ts';
 import type { Direction } from '../model/mapstate.ts';
 import { protocolName } from '../model/port.ts';
-import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
 import { decide, mergeKeys } from './decision.ts';
 import { portsByName } from './distillation.ts';
@@ -20,7 +19,7 @@ import { keyCovers, maskedPorts, portKey } from './ports.ts';
 import { precedence } from './precedence.ts';
 import { subjectOf } from './repository.ts';
 import type { PortSelector, Rule, RuleOrigin, RuleStanza } from './rule.ts';
-import { selectorsOf, type SelectorSpec } from './selector.ts';
+import type { SelectorSpec, StanzaSelectors } from './selector.ts';
 import { inPrefixes, labelTerm, meets, selects, term, termText, testText, type Term } from './term.ts';
 
 /** A packet as policies see it, from the subject's side. */
@@ -85,7 +84,7 @@ export interface Explanation {
 
 /** What the engine lends for an explanation. */
 export interface ExplainParts {
-  readonly config: PolicyConfig;
+  readonly selectors: StanzaSelectors;
   readonly rules: Iterable<Rule>;
   /** Rules that select the subject, in order of decision. */
   readonly selecting: readonly Rule[];
@@ -102,8 +101,8 @@ export interface ExplainParts {
  */
 export function explain(question: Question, parts: ExplainParts): Explanation {
   const { direction } = question;
-  const rules = parts.config.enforcement === 'never' ? [] : parts.selecting;
-  const policy = resolveDirection(direction, rules, subjectOf(parts.subject), parts.config);
+  const rules = parts.selectors.config.enforcement === 'never' ? [] : parts.selecting;
+  const policy = resolveDirection(direction, rules, subjectOf(parts.subject), parts.selectors);
   const matching = matchingItems(policy.filters, question, parts);
   const merged = (specific: boolean): readonly Item[] =>
     mergeKeys(
@@ -236,7 +235,7 @@ function subjectDimension({ subject }: Rule, record: IdentityRecord): Dimension 
 }
 
 function peerDimension(stanza: RuleStanza, parts: ExplainParts): Dimension {
-  const selectors = selectorsOf(stanza.peers, parts.config);
+  const selectors = parts.selectors.of(stanza);
   if (selectors.some(({ wildcard }) => wildcard)) return { matched: true, text: 'all', distance: 0 };
   if (selectors.length === 0) return { matched: false, text: 'selects nothing', distance: 10 };
   return termDimension(selectors.flatMap(parts.terms), parts.peer);

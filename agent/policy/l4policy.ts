@@ -4,7 +4,6 @@
  */
 import type { Direction } from '../model/mapstate.ts';
 import { PROTOCOL, protocolName } from '../model/port.ts';
-import type { PolicyConfig } from './config.ts';
 import {
   derivedPolicy,
   mergePeerPolicies,
@@ -14,8 +13,8 @@ import {
   type StanzaSource,
 } from './peerpolicy.ts';
 import { MAX_LEVEL, TIER_BASE, TIER_INDEX } from './precedence.ts';
-import type { PortSelector, Rule, RuleStanza, Tier } from './rule.ts';
-import { selectorsOf, type SelectorSpec } from './selector.ts';
+import type { PortSelector, Rule, Tier } from './rule.ts';
+import { HOST, WILDCARD, type SelectorSpec, type StanzaSelectors } from './selector.ts';
 
 /** One port of one level, and what is said there. */
 export interface Filter {
@@ -53,42 +52,59 @@ export interface Subject {
   readonly namespace: string;
 }
 
-/** Last of all, after the tiers: what is synthesised because nothing denies by default. */
+/** Last of all, after the tiers: what no rule says but follows from them (S12, S14). */
 const AFTER_TIERS = 3;
 /** Protocol ANY in a port is these, never ICMP (S10). */
 const PORT_PROTOCOLS: readonly number[] = [PROTOCOL.TCP, PROTOCOL.UDP, PROTOCOL.SCTP];
-const WILDCARD: SelectorSpec = { text: 'all', wildcard: true, terms: [] };
-const HOST: SelectorSpec = selectorsOf([{ kind: 'entity', entity: 'host' }], {} as PolicyConfig)[0]!;
+/** Rules between two turns of the event loop. */
+const SLICE = 128;
 
 /**
- * Resolves one direction.
+ * Resolves one direction, in slices of a few milliseconds.
  *
  * @param rules those that select the subject, in order of decision.
  * @throws WeirError POLICY_CONFLICT (S27)
  */
-export function resolveDirection(
+export function* resolvingDirection(
   direction: Direction,
   rules: readonly Rule[],
   subject: Subject,
-  config: PolicyConfig,
-): DirectionPolicy {
+  selectors: StanzaSelectors,
+): Generator<void, DirectionPolicy, void> {
+  const { config } = selectors;
   const speaking = rules.filter((rule) => rule.selects[direction]);
   const always = config.enforcement === 'always' || subject.isInit;
   const never = config.enforcement === 'never' || (subject.isHost && !config.hostFirewall);
   if (never || (!always && speaking.length === 0)) return openDirection(direction);
-  const defaultDeny = always || speaking.some((rule) => rule.defaultDeny[direction]);
-  const builder = new FilterBuilder(direction, config, defaultDeny, subject.namespace);
+  const denying = speaking.some((rule) => rule.defaultDeny[direction]);
+  const builder = new FilterBuilder(direction, selectors, always || denying, subject.namespace);
   const levels = levelsOf(speaking);
-  for (const rule of speaking) builder.addRule(rule, levels);
-  if (!defaultDeny) builder.addDerived(MAX_LEVEL, AFTER_TIERS, WILDCARD, 'allow', `allow-any-${direction}`);
+  for (const [i, rule] of speaking.entries()) {
+    builder.addRule(rule, levels);
+    if (i % SLICE === SLICE - 1) yield;
+  }
+  if (!always && !denying) builder.addDerived(MAX_LEVEL, WILDCARD, 'allow', `allow-any-${direction}`);
   // What isolates a pod denies last of all: what nobody else decided, the Baseline tier decides before it (S38).
-  else if (speaking.some(fallsThrough) && speaking.some((rule) => rule.defaultDeny[direction])) {
-    builder.addDerived(MAX_LEVEL - 1, AFTER_TIERS, WILDCARD, 'deny', `deny-any-${direction}`);
+  if (denying && speaking.some(fallsThrough)) {
+    builder.addDerived(MAX_LEVEL - 1, WILDCARD, 'deny', `deny-any-${direction}`);
   }
   if (direction === 'ingress' && config.allowLocalhost && !subject.isHost && speaking.length > 0) {
-    builder.addDerived(MAX_LEVEL - 2, AFTER_TIERS, HOST, 'allow', 'allow-localhost-ingress');
+    builder.addDerived(MAX_LEVEL - 2, HOST, 'allow', 'allow-localhost-ingress');
   }
   return { direction, enforced: true, filters: builder.filters() };
+}
+
+/**
+ * Resolves one direction in one go.
+ *
+ * @throws WeirError POLICY_CONFLICT (S27)
+ */
+export function resolveDirection(...args: Parameters<typeof resolvingDirection>): DirectionPolicy {
+  const resolving = resolvingDirection(...args);
+  for (;;) {
+    const { done, value } = resolving.next();
+    if (done === true) return value;
+  }
 }
 
 /** Whether the rule may leave a decision to a later tier. */
@@ -123,15 +139,15 @@ function placeOf({ tier, priority }: Rule): string {
 
 class FilterBuilder {
   readonly #direction: Direction;
-  readonly #config: PolicyConfig;
+  readonly #selectors: StanzaSelectors;
   readonly #defaultDeny: boolean;
   readonly #namespace: string;
   readonly #filters = new Map<string, Filter>();
 
-  constructor(direction: Direction, config: PolicyConfig, defaultDeny: boolean, namespace: string) {
+  constructor(direction: Direction, selectors: StanzaSelectors, defaultDeny: boolean, namespace: string) {
     this.#namespace = namespace;
     this.#direction = direction;
-    this.#config = config;
+    this.#selectors = selectors;
     this.#defaultDeny = defaultDeny;
   }
 
@@ -148,13 +164,13 @@ class FilterBuilder {
     }
   }
 
-  addDerived(level: number, tier: number, selector: SelectorSpec, verdict: 'allow' | 'deny', name: string): void {
-    this.#add(this.#filter(level, tier, 0, undefined), selector, derivedPolicy(verdict, name));
+  addDerived(level: number, selector: SelectorSpec, verdict: 'allow' | 'deny', name: string): void {
+    this.#add(this.#filter(level, AFTER_TIERS, 0, undefined), selector, derivedPolicy(verdict, name));
   }
 
   #addStanza(source: StanzaSource, level: number, tier: number): void {
     const { stanza } = source;
-    const selectors = cachedSelectors(stanza, this.#config);
+    const selectors = this.#selectors.of(stanza);
     if (selectors.length === 0) return;
     if (stanza.ports === undefined) {
       this.#addPeers(
@@ -209,18 +225,4 @@ function filterText(direction: Direction, { protocol, port, endPort, portName }:
   if (protocol === 0) return direction;
   const number = endPort > port ? `${port}-${endPort}` : String(port);
   return `${direction} ${protocolName(protocol)}/${portName === '' ? number : portName}`;
-}
-
-/** A stanza's selectors never change, and it is resolved anew for every identity that its rule selects. */
-const SELECTORS = new WeakMap<
-  RuleStanza,
-  { readonly config: PolicyConfig; readonly selectors: readonly SelectorSpec[] }
->();
-
-function cachedSelectors(stanza: RuleStanza, config: PolicyConfig): readonly SelectorSpec[] {
-  const known = SELECTORS.get(stanza);
-  if (known?.config === config) return known.selectors;
-  const selectors = selectorsOf(stanza.peers, config);
-  SELECTORS.set(stanza, { config, selectors });
-  return selectors;
 }

@@ -5,7 +5,7 @@
 import type { Cidr } from '../model/address.ts';
 import { LABEL } from '../model/labels.ts';
 import type { PolicyConfig } from './config.ts';
-import type { EntityName, LabelSelector, PeerSelector, Requirement } from './rule.ts';
+import type { EntityName, LabelSelector, PeerSelector, Requirement, RuleStanza } from './rule.ts';
 import { absent, equals, exists, isPositive, labelTerm, term, termText, testOf, type Term, type Test } from './term.ts';
 
 /** A peer that depends on objects which come and go; the cache gives it terms (S24). */
@@ -20,14 +20,33 @@ export interface SelectorSpec {
   readonly dynamic?: DynamicPeer;
 }
 
-const WILDCARD: SelectorSpec = { text: 'all', wildcard: true, terms: [] };
+/** Every peer. */
+export const WILDCARD: SelectorSpec = { text: 'all', wildcard: true, terms: [] };
+/** The node itself. */
+export const HOST: SelectorSpec = reserved('host');
 const WORLD_ENTITIES = ['world', 'world-ipv4', 'world-ipv6'];
 
 /** Label of an identity whose prefix a named CIDR group lists. */
 const CIDR_GROUP_NAME = 'io.cilium.policy.cidrgroupname/';
 
+/** Gives the selectors of stanzas, and makes them once: a rule is resolved for every identity that it selects. */
+export class StanzaSelectors {
+  readonly config: PolicyConfig;
+  readonly #known = new WeakMap<RuleStanza, readonly SelectorSpec[]>();
+
+  constructor(config: PolicyConfig) {
+    this.config = config;
+  }
+
+  of(stanza: RuleStanza): readonly SelectorSpec[] {
+    let selectors = this.#known.get(stanza);
+    if (selectors === undefined) this.#known.set(stanza, (selectors = selectorsOf(stanza.peers, this.config)));
+    return selectors;
+  }
+}
+
 /** The selectors of a stanza's peers; undefined peers are every peer (S15). */
-export function selectorsOf(peers: readonly PeerSelector[] | undefined, config: PolicyConfig): readonly SelectorSpec[] {
+function selectorsOf(peers: readonly PeerSelector[] | undefined, config: PolicyConfig): readonly SelectorSpec[] {
   if (peers === undefined) return [WILDCARD];
   return peers.flatMap((peer) => selectorsOfPeer(peer, config));
 }

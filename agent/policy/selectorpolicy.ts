@@ -1,19 +1,19 @@
 /** The policy of an identity, shared by all its endpoints, and its distillations: one for each set of ports by name. */
 import { WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
-import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
 import type { CookieTable } from './cookies.ts';
 import { DirectionState, type ClassChange } from './distillation.ts';
-import { resolveDirection, type DirectionPolicy } from './l4policy.ts';
+import { resolvingDirection, type DirectionPolicy } from './l4policy.ts';
 import type { Distilled } from './mapstate.ts';
 import type { IdentityRecord } from './identities.ts';
 import { subjectOf, type PolicyRepository } from './repository.ts';
-import type { SelectorCache } from './selectorcache.ts';
+import type { SelectorSpec, StanzaSelectors } from './selector.ts';
+import type { Selector, SelectorCache, SelectorUser } from './selectorcache.ts';
 
 /** What all selector policies of an engine share. */
 export interface PolicyParts {
-  readonly config: PolicyConfig;
+  readonly selectors: StanzaSelectors;
   readonly repository: PolicyRepository;
   readonly cache: SelectorCache;
   readonly cookies: CookieTable;
@@ -35,11 +35,39 @@ interface Distillation extends Distilled {
   readonly users: Set<PolicyUser>;
 }
 
+type Directions = Readonly<Record<'ingress' | 'egress', DirectionPolicy>>;
+
 /** Denies everything: what an endpoint has whose rules contradict each other from the start (S27). */
-const LOCKED: Readonly<Record<'ingress' | 'egress', DirectionPolicy>> = {
+const LOCKED: Directions = {
   ingress: { direction: 'ingress', enforced: true, filters: [] },
   egress: { direction: 'egress', enforced: true, filters: [] },
 };
+
+/** Selectors to evaluate between two turns of the event loop. */
+const SLICE = 16;
+
+/** Keeps selectors evaluated while nobody else does. */
+class SelectorHolder implements SelectorUser {
+  readonly #cache: SelectorCache;
+  readonly #held: Selector[] = [];
+
+  constructor(cache: SelectorCache) {
+    this.#cache = cache;
+  }
+
+  /** Gives how many it holds. */
+  acquire(spec: SelectorSpec): number {
+    return this.#held.push(this.#cache.acquire(spec, this));
+  }
+
+  release(): void {
+    for (const selector of this.#held) this.#cache.release(selector, this);
+  }
+
+  selectionChanged(): void {
+    // It only holds: whoever uses the selector is told.
+  }
+}
 
 export class SelectorPolicy {
   readonly identity: IdentityId;
@@ -49,12 +77,16 @@ export class SelectorPolicy {
   #record: IdentityRecord;
   #directions = LOCKED;
   #distillations = new Map<string, Distillation>();
+  /** Counts resolutions: only the latest may move the endpoints. */
+  #round = 0;
+  #settled = 0;
+  /** Selectors of a policy without endpoints yet. */
+  #held: SelectorHolder | undefined;
 
   constructor(record: IdentityRecord, parts: PolicyParts) {
     this.identity = record.id;
     this.#record = record;
     this.#parts = parts;
-    this.resolve();
   }
 
   /** The identity with its labels; as last known, should it be gone while endpoints still have it. */
@@ -63,6 +95,11 @@ export class SelectorPolicy {
     const slot = identities.slotOf(this.identity);
     if (slot !== undefined) this.#record = identities.record(slot)!;
     return this.#record;
+  }
+
+  /** Whether the latest resolution has come to its end. */
+  get isSettled(): boolean {
+    return this.#round > 0 && this.#settled === this.#round;
   }
 
   get inUse(): boolean {
@@ -74,22 +111,50 @@ export class SelectorPolicy {
   }
 
   /**
-   * Resolves the rules again and moves every endpoint to the result. Rules that contradict each other leave what is in
-   * force as it is, and {@link error} says why.
+   * Resolves the rules again and moves every endpoint to the result, in slices of a few milliseconds; the move itself is
+   * one. Rules that contradict each other leave what is in force as it is, and {@link error} says why. A later resolution
+   * makes an earlier one that is still under way give up.
    */
-  resolve(): void {
+  *resolve(): Generator<void, void, void> {
+    const round = ++this.#round;
     this.revision = this.#parts.repository.revision;
+    // Selectors are acquired ahead of the move, so that it finds all of them evaluated.
+    const holder = new SelectorHolder(this.#parts.cache);
     try {
-      this.#directions = this.#resolveDirections();
-      this.error = undefined;
+      const resolving = this.#resolveDirections(holder);
+      for (;;) {
+        const { done, value } = resolving.next();
+        if (round !== this.#round) return;
+        if (done === true) {
+          this.#move(value);
+          return;
+        }
+        yield;
+      }
     } catch (thrown) {
       if (!(thrown instanceof WeirError)) throw thrown;
+      if (round !== this.#round) return;
+      this.#settled = round;
       this.error = thrown;
-      for (const distillation of this.#distillations.values()) {
-        for (const user of distillation.users) user.resolved(distillation);
+      for (const { users, ingress, egress } of this.#distillations.values()) {
+        for (const user of users) user.resolved({ ingress, egress });
       }
-      return;
+    } finally {
+      this.#held?.release();
+      this.#held = holder;
+      if (this.inUse) this.#releaseHeld();
     }
+  }
+
+  #releaseHeld(): void {
+    this.#held?.release();
+    this.#held = undefined;
+  }
+
+  #move(directions: Directions): void {
+    this.#settled = this.#round;
+    this.#directions = directions;
+    this.error = undefined;
     const former = this.#distillations;
     this.#distillations = new Map();
     for (const { users } of former.values()) for (const user of users) user.resolved(this.attach(user));
@@ -105,6 +170,7 @@ export class SelectorPolicy {
       this.#distillations.set(key, distillation);
     }
     distillation.users.add(user);
+    this.#releaseHeld();
     return distillation;
   }
 
@@ -142,19 +208,24 @@ export class SelectorPolicy {
   }
 
   dispose(): void {
+    this.#round++;
+    this.#releaseHeld();
     for (const distillation of this.#distillations.values()) this.#disposeStates(distillation);
     this.#distillations.clear();
   }
 
-  #resolveDirections(): Readonly<Record<'ingress' | 'egress', DirectionPolicy>> {
-    const { repository, config } = this.#parts;
-    const record = this.record;
-    const rules = config.enforcement === 'never' ? [] : repository.selecting(record);
-    const subject = subjectOf(record);
-    return {
-      ingress: resolveDirection('ingress', rules, subject, config),
-      egress: resolveDirection('egress', rules, subject, config),
-    };
+  *#resolveDirections(holder: SelectorHolder): Generator<void, Directions, void> {
+    const { repository, selectors } = this.#parts;
+    const rules = selectors.config.enforcement === 'never' ? [] : repository.selecting(this.record);
+    const subject = subjectOf(this.record);
+    const ingress = yield* resolvingDirection('ingress', rules, subject, selectors);
+    const egress = yield* resolvingDirection('egress', rules, subject, selectors);
+    for (const { peers } of [...ingress.filters, ...egress.filters]) {
+      for (const { selector } of peers.values()) {
+        if (!selector.wildcard && holder.acquire(selector) % SLICE === 0) yield;
+      }
+    }
+    return { ingress, egress };
   }
 
   #distill(ports: readonly NamedPort[]): Distilled {

@@ -27,6 +27,8 @@ export interface PolicyCase {
   readonly subjectPorts: readonly NamedPort[];
   /** Batches, one after the other. */
   readonly steps: readonly PolicyBatch[];
+  /** How many slices the refresh gets after each batch. */
+  readonly turns: readonly number[];
   /** Packets whose verdicts are explained at the end. */
   readonly probes: readonly Probe[];
 }
@@ -78,8 +80,10 @@ export function policyCase(random: Random): PolicyCase {
   const subjects = random.list(1, 2, (i) => ({ id: identityId(1000 + i), labels: podLabels(random) }));
   if (random.chance(0.15)) subjects.push({ id: identityId(1), labels: reserved('host') });
   const steps = random.list(2, 7, (i) => (i === 0 ? firstStep(random, subjects) : step(random)));
+  const turns = steps.map(() => random.below(6));
   return {
     config,
+    turns,
     subjects,
     subjectPorts: namedPorts(random),
     steps,

@@ -30,12 +30,19 @@ export interface Followed {
 export function checkPolicyCase(found: PolicyCase): readonly Followed[] {
   const engine = createPolicyEngine(found.config);
   const followed: Followed[] = [];
+  let refresh = engine.refresh();
   for (const [i, batch] of found.steps.entries()) {
     engine.apply(keepSubjects(batch, found));
-    for (const _turn of engine.refresh());
     if (i === 0) followed.push(...found.subjects.map(({ id }) => follow(engine, id, found)));
-    for (const one of followed) one.stale = one.policy.error !== undefined;
+    for (let turn = 0; turn < (found.turns[i] ?? 0); turn++)
+      if (refresh.next().done === true) refresh = engine.refresh();
     for (const one of followed) compareMaps(one.map, mapOf(one.policy), 'changes, map state');
+  }
+  for (const _turn of refresh);
+  for (const _turn of engine.refresh());
+  for (const one of followed) {
+    one.stale = one.policy.error !== undefined;
+    compareMaps(one.map, mapOf(one.policy), 'changes, map state');
   }
   compareWithScratch(found, followed);
   for (const one of followed) {
