@@ -1,7 +1,27 @@
-/** `npm run fuzz -- policy [--count N] [--seed FIRST]`: cases of consecutive seeds, until one fails. */
+/** `npm run fuzz -- NAME [--count N] [--seed FIRST]`: cases of consecutive seeds, until one fails. */
 import { parseArgs } from 'node:util';
-import { fuzzPolicy } from './policy.ts';
+import { fuzzDns } from './dns.ts';
 import { PolicyKernel } from './policy-kernel.ts';
+import { fuzzPolicy } from './policy.ts';
+
+/** Runs the case of a seed; what to print when it fails. */
+type RunCase = (seed: number) => Promise<string | undefined>;
+
+/** What can be fuzzed: each sets itself up, runs, and cleans up behind itself. */
+const TARGETS: Readonly<Record<string, (run: (runCase: RunCase) => Promise<number>) => Promise<number>>> = {
+  policy: async (run) => {
+    using kernel = await PolicyKernel.start();
+    return await run(async (seed) => {
+      const failed = await fuzzPolicy(seed, kernel);
+      return failed && `${failed.error.message}\n${JSON.stringify(failed.smallest, undefined, 1)}`;
+    });
+  },
+  dns: (run) =>
+    run((seed) => {
+      const failed = fuzzDns(seed);
+      return Promise.resolve(failed && `${failed.error.message}\n${failed.message}`);
+    }),
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -10,20 +30,20 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string', default: '1' },
   },
 });
-if (positionals.length !== 1 || positionals[0] !== 'policy') {
-  console.error('usage: npm run fuzz -- policy [--count N] [--seed FIRST]');
+const target = TARGETS[positionals[0] ?? ''];
+if (positionals.length !== 1 || target === undefined) {
+  console.error(`usage: npm run fuzz -- ${Object.keys(TARGETS).join('|')} [--count N] [--seed FIRST]`);
   process.exit(2);
 }
 
-process.exitCode = await run(Number(values.count), Number(values.seed));
+process.exitCode = await target((runCase) => cases(runCase, Number(values.count), Number(values.seed)));
 
-async function run(count: number, first: number): Promise<number> {
-  using kernel = await PolicyKernel.start();
+async function cases(runCase: RunCase, count: number, first: number): Promise<number> {
   const start = Date.now();
   for (let done = 0; done < count; done++) {
-    const failed = await fuzzPolicy(first + done, kernel);
+    const failed = await runCase(first + done);
     if (failed !== undefined) {
-      console.error(`seed ${failed.seed}: ${failed.error.message}\n${JSON.stringify(failed.smallest, undefined, 1)}`);
+      console.error(`seed ${first + done}: ${failed}`);
       return 1;
     }
     if ((done + 1) % 1000 === 0)
