@@ -4,15 +4,14 @@
  * an array of class numbers, whatever the number of map entries they stand for.
  */
 import type { Direction } from '../model/mapstate.ts';
-import { protocolName } from '../model/port.ts';
+import { Classes, NO_CLASS } from './classes.ts';
 import type { NamedPort, Redirect, RedirectPolicy } from './contract.ts';
 import type { CookieTable } from './cookies.ts';
 import { resolveTable } from './decision.ts';
-import { AUTH_TYPE, PortTable, type Entry, type Item } from './entry.ts';
+import { PortTable, type Item } from './entry.ts';
+import { entryOf, itemsOf, portsByName, portsOf, redirectOf, type PortRange } from './items.ts';
 import type { DirectionPolicy, Filter, FilterPeer } from './l4policy.ts';
 import type { PeerPolicy } from './peerpolicy.ts';
-import { maskedPorts, portKey } from './ports.ts';
-import { precedence } from './precedence.ts';
 import type { SelectorSpec } from './selector.ts';
 import type { Selector, SelectorCache, SelectorUser } from './selectorcache.ts';
 
@@ -31,9 +30,6 @@ export interface ClassChange {
   readonly before: PortTable;
   readonly after: PortTable;
 }
-
-/** The class of identities that no selector selects. */
-const NO_CLASS = 0;
 
 export class DirectionState implements SelectorUser {
   readonly direction: Direction;
@@ -243,45 +239,27 @@ export class DirectionState implements SelectorUser {
   }
 
   /** Ports that the filter means on this endpoint. */
-  #portsOf({ port, endPort, portName, protocol }: Filter): readonly { port: number; endPort: number }[] {
-    if (portName === '') return [{ port, endPort }];
-    const ports = portsByName(this.#endpointPorts, portName, protocol);
-    if (ports.length === 0)
-      this.warnings.push(`port ${portName} of ${this.direction} rules is unknown on this endpoint`);
-    return ports.map((number) => ({ port: number, endPort: 0 }));
+  #portsOf(filter: Filter): readonly PortRange[] {
+    const ports = portsOf(filter, this.#endpointPorts);
+    if (ports.length === 0) {
+      this.warnings.push(`port ${filter.portName} of ${this.direction} rules is unknown on this endpoint`);
+    }
+    return ports;
   }
 
-  #items(filter: Filter, policy: PeerPolicy, ports: readonly { port: number; endPort: number }[]): readonly Item[] {
-    return ports.flatMap(({ port, endPort }) => {
-      const entry = this.#entry(filter, policy, port);
-      return maskedPorts(port, endPort).map((masked) => ({
-        key: portKey(filter.protocol, masked.port, masked.prefix),
-        tier: filter.tier,
-        entry,
-      }));
+  #items(filter: Filter, policy: PeerPolicy, ports: readonly PortRange[]): readonly Item[] {
+    const cookie = this.#cookies.of(policy);
+    return ports.flatMap((range) => {
+      const redirect = policy.parser === '' ? undefined : this.#redirect(filter.protocol, range.port, policy);
+      return itemsOf(filter, range, entryOf(filter.level, policy, redirect, cookie));
     });
   }
 
-  #entry(filter: Filter, policy: PeerPolicy, port: number): Entry {
-    const redirect = policy.parser === '' ? undefined : this.#redirect(filter.protocol, port, policy);
-    return {
-      verdict: policy.verdict,
-      precedence: precedence(filter.level, policy.verdict, redirect !== undefined, policy.listenerPriority),
-      redirect,
-      authType: policy.auth === undefined ? 0 : AUTH_TYPE[policy.auth],
-      authExplicit: policy.auth !== undefined,
-      cookie: this.#cookies.of(policy),
-    };
-  }
-
-  #redirect(protocol: number, port: number, { parser, listener }: PeerPolicy): Redirect {
-    const id = `${this.direction}:${protocolName(protocol)}:${port}:${parser}${listener === '' ? '' : `:${listener}`}`;
-    let redirect = this.#redirects.get(id);
-    if (redirect === undefined) {
-      redirect = { id, direction: this.direction, protocol, port, parser, listener };
-      this.#redirects.set(id, redirect);
-    }
-    return redirect;
+  #redirect(protocol: number, port: number, policy: PeerPolicy): Redirect {
+    const made = redirectOf(this.direction, protocol, port, policy);
+    const known = this.#redirects.get(made.id);
+    if (known === undefined) this.#redirects.set(made.id, made);
+    return known ?? made;
   }
 
   #redirectPolicy(filter: Filter, selector: string, wildcard: boolean, policy: PeerPolicy): RedirectPolicy {
@@ -342,80 +320,5 @@ export class DirectionState implements SelectorUser {
       this.#variants.set(key, variant);
     }
     return variant;
-  }
-}
-
-/** Numbers of a port name on the side that has these ports (S35). */
-export function portsByName(ports: readonly NamedPort[], name: string, protocol: number): readonly number[] {
-  const wanted = name.toLowerCase();
-  const found = ports.filter(
-    (port) => port.name.toLowerCase() === wanted && (port.protocol === 0 || port.protocol === protocol),
-  );
-  return [...new Set(found.map(({ port }) => port))].sort((a, b) => a - b);
-}
-
-/** The tree of classes: the path from the root to a class names the groups whose items it has. */
-class Classes {
-  readonly #parents: number[] = [-1];
-  readonly #groups: number[] = [-1];
-  readonly #children = new Map<number, number>();
-  readonly #tables: (PortTable | undefined)[] = [PortTable.EMPTY];
-  readonly #make: (groups: readonly number[]) => PortTable;
-
-  constructor(make: (groups: readonly number[]) => PortTable) {
-    this.#make = make;
-  }
-
-  get count(): number {
-    return this.#parents.length;
-  }
-
-  table(node: number): PortTable {
-    return (this.#tables[node] ??= this.#make(this.groups(node)));
-  }
-
-  tables(): Iterable<PortTable> {
-    return this.#tables.filter((table) => table !== undefined);
-  }
-
-  /** Ascending, in a list of the caller's own. */
-  groups(node: number): number[] {
-    const out: number[] = [];
-    for (let at = node; at > 0; at = this.#parents[at]!) out.push(this.#groups[at]!);
-    return out.reverse();
-  }
-
-  /** The class of exactly these groups, which are ascending. */
-  find(groups: readonly number[]): number {
-    return groups.reduce((node, group) => this.#child(node, group), NO_CLASS);
-  }
-
-  /** Moves each slot's class one group on. */
-  descend(classOf: Int32Array, slots: ArrayLike<number>, group: number): void {
-    let from = -1;
-    let to = -1;
-    for (let i = 0; i < slots.length; i++) {
-      const slot = slots[i]!;
-      const node = classOf[slot]!;
-      if (node !== from) {
-        from = node;
-        to = this.#child(node, group);
-      }
-      classOf[slot] = to;
-    }
-  }
-
-  #child(node: number, group: number): number {
-    // Both stay far below 2^26, so that the product is exact.
-    const key = group * 0x4000000 + node;
-    let child = this.#children.get(key);
-    if (child === undefined) {
-      child = this.#parents.length;
-      this.#parents.push(node);
-      this.#groups.push(group);
-      this.#tables.push(undefined);
-      this.#children.set(key, child);
-    }
-    return child;
   }
 }

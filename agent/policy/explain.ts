@@ -10,13 +10,12 @@ import type { Direction } from '../model/mapstate.ts';
 import { protocolName } from '../model/port.ts';
 import type { NamedPort } from './contract.ts';
 import { decide, mergeKeys } from './decision.ts';
-import { portsByName } from './distillation.ts';
 import { AUTH_TYPE, type Entry, type Item } from './entry.ts';
 import type { IdentityRecord } from './identities.ts';
 import { resolveDirection, type Filter } from './l4policy.ts';
 import type { PeerPolicy } from './peerpolicy.ts';
-import { keyCovers, maskedPorts, portKey } from './ports.ts';
-import { precedence } from './precedence.ts';
+import { entryOf, itemsOf, portsByName, portsOf, redirectOf } from './items.ts';
+import { keyCovers, portKey } from './ports.ts';
 import { subjectOf } from './repository.ts';
 import type { PortSelector, Rule, RuleOrigin, RuleStanza } from './rule.ts';
 import type { SelectorSpec, StanzaSelectors } from './selector.ts';
@@ -134,43 +133,24 @@ interface MatchingItem extends Item {
 
 /** The items that match the packet: of filters whose selectors select the peer and whose ports cover the port. */
 function matchingItems(filters: readonly Filter[], question: Question, parts: ExplainParts): readonly MatchingItem[] {
-  const key = portKey(question.protocol, question.port, 16);
-  const items = filters.flatMap((filter) =>
-    [...filter.peers.values()]
-      .filter(({ selector }) => selector.wildcard || parts.terms(selector).some((term) => selects(term, parts.peer)))
-      .flatMap(({ selector, policy }) =>
-        portsOf(filter, question).flatMap(({ port, endPort }) =>
-          maskedPorts(port, endPort).map((masked) => ({
-            key: portKey(filter.protocol, masked.port, masked.prefix),
-            tier: filter.tier,
-            entry: entryOf(filter, policy, port, question.direction),
-            // Names of egress ports mean a number for each destination, so that the rule is about just that one.
-            specific: !selector.wildcard || (filter.portName !== '' && question.direction === 'egress'),
-            policy,
-          })),
-        ),
-      ),
-  );
-  return items.filter((item) => keyCovers(item.key, key));
-}
-
-function portsOf({ port, endPort, portName, protocol }: Filter, question: Question) {
-  if (portName === '') return [{ port, endPort }];
-  const named = question.direction === 'ingress' ? question.subjectPorts : question.peerPorts;
-  return portsByName(named, portName, protocol).map((number) => ({ port: number, endPort: 0 }));
-}
-
-function entryOf({ level, protocol }: Filter, policy: PeerPolicy, port: number, direction: Direction): Entry {
-  const { verdict, parser, listener, listenerPriority, auth } = policy;
-  const id = `${direction}:${protocolName(protocol)}:${port}:${parser}${listener === '' ? '' : `:${listener}`}`;
-  return {
-    verdict,
-    precedence: precedence(level, verdict, parser !== '', listenerPriority),
-    redirect: parser === '' ? undefined : { id, direction, protocol, port, parser, listener },
-    authType: auth === undefined ? 0 : AUTH_TYPE[auth],
-    authExplicit: auth !== undefined,
-    cookie: 0,
-  };
+  const { direction, protocol, port } = question;
+  const key = portKey(protocol, port, 16);
+  const named = direction === 'ingress' ? question.subjectPorts : question.peerPorts;
+  const out: MatchingItem[] = [];
+  for (const filter of filters) {
+    const ranges = portsOf(filter, named);
+    for (const { selector, policy } of filter.peers.values()) {
+      if (!selector.wildcard && !parts.terms(selector).some((term) => selects(term, parts.peer))) continue;
+      // Names of egress ports mean a number for each destination, so that the rule is about just that one.
+      const specific = !selector.wildcard || (filter.portName !== '' && direction === 'egress');
+      for (const range of ranges) {
+        const redirect = policy.parser === '' ? undefined : redirectOf(direction, filter.protocol, range.port, policy);
+        const items = itemsOf(filter, range, entryOf(filter.level, policy, redirect, 0));
+        out.push(...items.filter((item) => keyCovers(item.key, key)).map((item) => ({ ...item, specific, policy })));
+      }
+    }
+  }
+  return out;
 }
 
 function decidesWith({ entry }: MatchingItem, decided: Entry): boolean {

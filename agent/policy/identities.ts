@@ -8,6 +8,7 @@ import { LABEL, type Label } from '../model/labels.ts';
 import type { PolicyConfig } from './config.ts';
 import type { NamedPort } from './contract.ts';
 import { prefixOfLabel } from './prefix.ts';
+import { PrefixIndex } from './prefixindex.ts';
 import { SlotSet } from './slotset.ts';
 import { inPrefixes, isPositive, meets, type Labelled, type Term, type Test } from './term.ts';
 
@@ -37,8 +38,7 @@ export class IdentityTable {
   readonly #free: number[] = [];
   /** By key, whatever the source: a key rarely has more than one. */
   readonly #postings = new Map<string, Posting[]>();
-  /** Identities with prefixes. */
-  readonly #prefixed = new SlotSet();
+  readonly #prefixIndex = new PrefixIndex();
 
   constructor(cidrMatchMode: PolicyConfig['cidrMatchMode']) {
     this.#cidrMatchMode = cidrMatchMode;
@@ -120,7 +120,10 @@ export class IdentityTable {
   /** The smallest sets that together hold all that the term may select, and the tests that are left. */
   #candidates(term: Term): { readonly sets: readonly SlotSet[]; readonly rest: readonly Test[] } {
     let best: { sets: SlotSet[]; size: number; test: Test | undefined } | undefined;
-    if (term.cidrs.length > 0) best = { sets: [this.#prefixed], size: this.#prefixed.size, test: undefined };
+    for (const cidr of term.cidrs) {
+      const set = this.#prefixIndex.candidates(cidr);
+      if (best === undefined || set.size < best.size) best = { sets: [set], size: set.size, test: undefined };
+    }
     for (const test of term.tests) {
       if (!isPositive(test)) continue;
       const sets = this.#setsOf(test);
@@ -171,11 +174,12 @@ export class IdentityTable {
       if (set === undefined) posting.values.set(label.value, (set = new SlotSet()));
       set.add(slot);
     }
-    if (record.cidrs.length > 0) this.#prefixed.add(slot);
+    this.#prefixIndex.add(slot, record.cidrs);
   }
 
   #unindex(slot: number): void {
-    for (const label of this.#records[slot]!.labels) {
+    const record = this.#records[slot]!;
+    for (const label of record.labels) {
       const posting = this.#posting(label);
       posting.all.delete(slot);
       const set = posting.values.get(label.value);
@@ -183,7 +187,7 @@ export class IdentityTable {
       if (set?.size === 0) posting.values.delete(label.value);
       if (posting.all.size === 0) this.#dropPosting(label);
     }
-    this.#prefixed.delete(slot);
+    this.#prefixIndex.delete(slot, record.cidrs);
   }
 
   #posting({ key, source }: Label): Posting {

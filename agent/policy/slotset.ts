@@ -26,7 +26,7 @@ export class SlotSet {
     const at = this.#lowerBound(slot);
     if (at < this.#size && this.#slots[at] === slot) return false;
     if (this.#size === this.#slots.length) {
-      const grown = new Int32Array(this.#size * 2);
+      const grown = new Int32Array(Math.max(4, this.#size * 2));
       grown.set(this.#slots);
       this.#slots = grown;
     }
