@@ -5,6 +5,7 @@ import pino from 'pino';
 import { readInvocation, type Config, type Invocation } from './config/config.ts';
 import { helpText } from './config/options.ts';
 import { startAgent } from './daemon/agent.ts';
+import { CloudGroupFile } from './daemon/cloud-group-file.ts';
 import { openKernel } from './daemon/open-kernel.ts';
 import { silentSource } from './daemon/silent-source.ts';
 import { uninstall } from './datapath/kernel-node.ts';
@@ -62,6 +63,7 @@ async function run(config: Config): Promise<number> {
     await using _agent = await startAgent({
       ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam },
       source: openSource(config, logger),
+      ...(config.cloudGroups !== undefined && { cloudGroups: openCloudGroups(config.cloudGroups, logger) }),
     });
     const signal = await stopped;
     logger.info({ signal }, 'stopping; what is in force stays in force');
@@ -89,6 +91,12 @@ function openSource({ manifests }: Config, logger: pino.Logger): ResourceSource 
       for (const issue of added)
         logger[issue.severity === 'warning' ? 'warn' : 'error']({ file: issue.file }, formatIssue(issue));
     },
+  });
+}
+
+function openCloudGroups(file: string, logger: pino.Logger): CloudGroupFile {
+  return new CloudGroupFile(file, {
+    onError: (error) => logger.error({ file }, `cloud groups stay as they were: ${errorText(error)}`),
   });
 }
 

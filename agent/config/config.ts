@@ -19,6 +19,8 @@ export interface Config {
   /** Undefined: beside the program. */
   readonly bpfObjects: string | undefined;
   readonly manifests: string | undefined;
+  /** Undefined: groups of a cloud are empty. */
+  readonly cloudGroups: string | undefined;
   readonly nodeName: string;
   readonly clusterName: string;
   readonly podCidrs: { readonly ipv4?: Cidr; readonly ipv6?: Cidr };
@@ -146,6 +148,7 @@ function toConfig(reader: Reader, uninstall: boolean): Config {
     bpfRoot: reader.text('bpf-root'),
     bpfObjects: reader.optional('bpf-objects'),
     manifests: reader.optional('manifests'),
+    cloudGroups: reader.optional('cloud-groups'),
     nodeName: reader.optional('node-name') ?? hostname(),
     clusterName: reader.text('cluster-name'),
     podCidrs,

@@ -43,6 +43,12 @@ export const OPTIONS = [
   },
   { name: 'bpf-objects', kind: 'text', value: 'DIR', help: 'compiled BPF programs (default: beside the program)' },
   { name: 'manifests', kind: 'text', value: 'DIR', help: 'take Kubernetes objects from a watched directory of YAML' },
+  {
+    name: 'cloud-groups',
+    kind: 'text',
+    value: 'FILE',
+    help: 'take the prefixes of cloud groups (toGroups) from a watched file of YAML',
+  },
   { name: 'node-name', kind: 'text', value: 'NAME', help: 'name of this node (default: the host name)' },
   { name: 'cluster-name', kind: 'text', value: 'NAME', default: 'default', help: 'name of the cluster' },
   { name: 'pod-cidr', kind: 'list', value: 'CIDR', help: 'addresses for pods, one IPv4 and one IPv6 prefix at most' },

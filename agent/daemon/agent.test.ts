@@ -10,6 +10,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -25,8 +27,10 @@ import { ManifestSource } from '../k8s/manifest-source.ts';
 import { formatCidr, parseAddress } from '../model/address.ts';
 import { systemClock } from '../model/clock.ts';
 import type { IpcacheEntry } from '../model/datapath.ts';
+import { errorText } from '../model/errors.ts';
 import { identityId } from '../model/identity.ts';
 import { startAgent } from './agent.ts';
+import { CloudGroupFile } from './cloud-group-file.ts';
 import type { NodeKernel } from './node-kernel.ts';
 
 class FakeKernel implements NodeKernel {
@@ -120,6 +124,12 @@ describe('the agent', () => {
       logger: pino({ level: 'info' }, { write: (line: string) => void logged.push(line) }),
       ipam: new Ipam(config.podCidrs),
       source: new ManifestSource({ directory: config.manifests!, quietMs: 5 }),
+      ...(config.cloudGroups !== undefined && {
+        cloudGroups: new CloudGroupFile(config.cloudGroups, {
+          onError: (e) => logged.push(errorText(e)),
+          intervalMs: 10,
+        }),
+      }),
     });
   };
   const stop = async (): Promise<void> => {
@@ -317,6 +327,89 @@ describe('the agent', () => {
     assert.equal(debug['cilium-version'], '1.2.3');
     assert.ok((await api.selectors()).length >= 0);
     assert.equal((await api.identity(1)).labels?.[0], 'reserved:host');
+  });
+
+  test('groups of a cloud follow their file; a bad version of it changes nothing', async () => {
+    const file = join(dir, 'groups.yaml');
+    const write = (text: string): void => {
+      writeFileSync(`${file}.draft`, text);
+      renameSync(`${file}.draft`, file);
+    };
+    const entry = (id: string, cidr: string) => `- {aws: {securityGroupsIds: [${id}]}, cidrs: [${cidr}]}\n`;
+    write(`groups:\n${entry('sg-1', '203.0.113.0/24')}${entry('sg-2', '198.51.100.0/24')}`);
+    await start('--cloud-groups', file);
+    await add('web');
+    manifest('policy.yaml', POLICY('{fromGroups: [{aws: {securityGroupsIds: [sg-1]}}]}'));
+    const allowed = async (cidr: string): Promise<boolean> => {
+      const identity = kernel.identityAt(cidr);
+      return identity !== undefined && (await ingress())?.includes(identity) === true;
+    };
+    await until('the group', () => allowed('203.0.113.0/24'));
+    assert.equal(kernel.identityAt('198.51.100.0/24'), undefined);
+    write(`groups:\n${entry('sg-1', '192.0.2.0/25')}`);
+    await until('the new prefix', () => allowed('192.0.2.0/25'));
+    await until('the old one to go', () => kernel.identityAt('203.0.113.0/24') === undefined);
+    write('groups: [{aws: {securityGroupIds: [sg-1]}, cidrs: []}]');
+    await until('the fault', () => logged.some((line) => /groups\[0\]\.aws\.securityGroupIds/.test(line)));
+    assert.ok(await allowed('192.0.2.0/25'));
+  });
+
+  test('says of a policy what is not enforced, once, and goes on saying it in its status', async () => {
+    await start();
+    await add('web');
+    const host = `apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: nodes}
+spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
+`;
+    const rest = POLICY(
+      '{fromEntities: [world], authentication: {mode: required}}, {toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]}',
+    );
+    manifest('host.yaml', host);
+    manifest(
+      'rest.yaml',
+      `${rest}  egress: [{toFQDNs: [{matchName: a.example.com}]}, {toGroups: [{aws: {region: r}}]}]\n`,
+    );
+    await until('both', async () => Object.keys((await api.health())['policy-gaps'] ?? {}).length === 2);
+    const gaps = (await api.health())['policy-gaps']!;
+    assert.match(gaps['CiliumClusterwideNetworkPolicy nodes']!.join(), /^nodeSelector: host policies are not enforced/);
+    const words = gaps['CiliumNetworkPolicy default/web']!.map((gap) => gap.split(':')[0]);
+    assert.deepEqual(words, ['layer 7 rules', 'toFQDNs', 'groups of a cloud', 'authentication']);
+    assert.match((await api.policy()).policy ?? '', /"name": "CiliumClusterwideNetworkPolicy nodes"/);
+    const warnings = (): number => logged.filter((line) => /not enforced in full/.test(line)).length;
+    assert.equal(warnings(), 5);
+    // What needs a proxy or authentication fails closed: only the node gets in by an entry that needs neither.
+    const [web] = kernel.endpoints.installed.values();
+    const open = [...web!.policy].filter(([, entry]) => !entry.deny && entry.authType === 0).map(([key]) => key);
+    assert.deepEqual(open, ['ingress/1/0/0/0']);
+    manifest('host.yaml', `${host}# touched\n`);
+    manifest('rest.yaml', POLICY('{}'));
+    await until('one', async () => Object.keys((await api.health())['policy-gaps'] ?? {}).length === 1);
+    assert.equal(warnings(), 5);
+  });
+
+  test('counts policies and regenerations, and how long they took', async () => {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    probe.close();
+    await start('--metrics-listen', `127.0.0.1:${port}`);
+    await add('web');
+    manifest('policy.yaml', POLICY('{fromEntities: [all]}'));
+    const sample = async (name: string): Promise<number> => {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
+      return Number(line?.split(' ').at(-1));
+    };
+    await until('a policy', async () => (await sample('cilium_policy_implementation_delay_count{source="k8s"}')) === 1);
+    assert.equal(await sample('cilium_policy'), 1);
+    assert.equal(await sample('cilium_policy_change_total{outcome="success"}'), 1);
+    manifest('policy.yaml', POLICY('{fromNobody: []}'));
+    await until('the fault', async () => (await sample('cilium_policy_change_total{outcome="fail"}')) === 1);
+    assert.ok((await sample('cilium_endpoint_regenerations_total{outcome="success"}')) >= 1);
+    assert.equal(await sample('cilium_endpoint_regenerations_total{outcome="fail"}'), 0);
+    const took = 'cilium_endpoint_regeneration_time_stats_seconds_count{scope="total",status="success"}';
+    assert.ok((await sample(took)) >= 1);
   });
 
   test('names the numbers in events', async () => {

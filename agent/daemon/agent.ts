@@ -1,12 +1,13 @@
 import type { AgentApi, ApiPhase } from '../api/server/contract.ts';
 import { createServer, listen } from '../api/server/server.ts';
 import { errorText } from '../model/errors.ts';
-import { resourceName, type ResourceStatus } from '../model/resource.ts';
+import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
 import { DEFAULT_DECODE_OPTIONS } from '../policy/api/index.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
 import { PolicyApiAdapter } from './api/policy-api.ts';
+import { CloudGroups } from './cloud-groups.ts';
 import { drainDeleteQueue } from './delete-queue.ts';
 import { createMetrics, serveMetrics } from './metrics.ts';
 import { monitorEvents } from './monitor.ts';
@@ -76,6 +77,7 @@ async function restore(rooms: Rooms): Promise<void> {
 /** Resolves when everything that existed at the start has been taken in. */
 async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
   const { config, identities, ipcache, families, manager, kernelIpcache, engine, logger, pods, source, health } = rooms;
+  const { metrics, clock, cloudGroups } = rooms;
   const report = (status: ResourceStatus): void => reportStatus(rooms, status);
   const prefixes = new PrefixIdentities({
     ...{ identities, ipcache, families },
@@ -83,15 +85,22 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     flushIpcache: (changed) => kernelIpcache.flush(changed),
   });
   const importer = new PolicyImporter({
-    ...{ engine, prefixes, report },
+    ...{ engine, prefixes, report, metrics, clock },
+    onGaps: (resource, gaps) => reportGaps(rooms, resource, gaps),
+    cloudGroups: new CloudGroups(cloudGroups, (message) => logger.warn(message)),
+    settlePolicies: () => manager.settlePolicies(),
     decode: { ...DEFAULT_DECODE_OPTIONS, clusterName: config.clusterName },
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
+  if (watching !== undefined) undo.use(watching);
   const feed = new ResourceFeed(pods, importer, report);
   undo.defer(() => source.stop());
   await source.start((event) => {
     feed.handle(event);
-    if (event.type === 'delete') health.setRejected(resourceName(event.resource), false);
+    if (event.type !== 'delete') return;
+    health.setRejected(resourceName(event.resource), false);
+    health.setGaps(resourceName(event.resource), []);
   });
   health.setResources({
     state: config.manifests === undefined ? 'Disabled' : 'Ok',
@@ -114,6 +123,13 @@ function reportStatus({ source, logger, health }: Rooms, status: ResourceStatus)
   if (status.accepted) logger.info({ resource: name }, 'policy accepted');
   else
     for (const error of status.errors) logger.error({ resource: name }, `rejected, what was in force stays: ${error}`);
+}
+
+/** What a policy asks for and nothing here provides: its writer hears of it once, and `weir status` goes on saying it. */
+function reportGaps({ logger, health }: Rooms, resource: Resource, gaps: readonly string[]): void {
+  const name = resourceName(resource);
+  if (!health.setGaps(name, gaps)) return;
+  for (const gap of gaps) logger.warn({ resource: name }, `accepted, but not enforced in full: ${gap}`);
 }
 
 async function drainQueue({ config, logger, manager }: Rooms): Promise<void> {

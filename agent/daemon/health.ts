@@ -10,6 +10,8 @@ export class Health {
   #resources: Status = { state: 'Warning', msg: 'resources have not come in yet' };
   /** Objects that were rejected, by name. */
   readonly #rejected = new Set<string>();
+  /** What of policies in force is not enforced, by object. */
+  readonly #gaps = new Map<string, readonly string[]>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -43,6 +45,19 @@ export class Health {
   setRejected(name: string, rejected: boolean): void {
     if (rejected) this.#rejected.add(name);
     else this.#rejected.delete(name);
+  }
+
+  /** What of policies in force this node cannot enforce, by object. */
+  get gaps(): ReadonlyMap<string, readonly string[]> {
+    return this.#gaps;
+  }
+
+  /** Notes what of an object is not enforced. @returns whether that is news */
+  setGaps(name: string, gaps: readonly string[]): boolean {
+    const known = this.#gaps.get(name)?.join() ?? '';
+    if (gaps.length === 0) this.#gaps.delete(name);
+    else this.#gaps.set(name, gaps);
+    return known !== gaps.join();
   }
 
   status(): Status {

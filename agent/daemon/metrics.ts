@@ -8,6 +8,7 @@ import { errorText, WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import type { NodeKernel } from './node-kernel.ts';
+import type { PolicyMetrics } from './policy-metrics.ts';
 
 export interface MetricsParts {
   readonly version: string;
@@ -16,6 +17,7 @@ export interface MetricsParts {
   readonly engine: PolicyEngine;
   readonly ipam: Ipam;
   readonly kernel: NodeKernel;
+  readonly metrics: PolicyMetrics;
 }
 
 /** Gauges under Cilium's names, read when somebody asks. */
@@ -24,6 +26,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   collectDefaultMetrics({ register: registry });
   endpointMetrics(registry, parts);
   policyMetrics(registry, parts);
+  parts.metrics.register(registry);
   kernelMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',

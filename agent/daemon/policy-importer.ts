@@ -1,9 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../model/clock.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
 import { decodePolicy, formatIssue, POLICY_KINDS, type DecodeOptions } from '../policy/api/index.ts';
 import type { CidrGroup, PolicyEngine, PolicyService } from '../policy/contract.ts';
 import type { Rule } from '../policy/rule.ts';
+import type { CloudGroups } from './cloud-groups.ts';
+import { policyGaps } from './policy-gaps.ts';
+import type { PolicyMetrics } from './policy-metrics.ts';
 import type { PrefixIdentities } from './prefix-identities.ts';
 
 export interface PolicyImporterOptions {
@@ -11,6 +15,13 @@ export interface PolicyImporterOptions {
   readonly decode: DecodeOptions;
   readonly prefixes: PrefixIdentities;
   readonly report: (status: ResourceStatus) => void;
+  /** What of an accepted object this node cannot enforce; empty when all of it. */
+  readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
+  readonly cloudGroups: CloudGroups;
+  readonly metrics: PolicyMetrics;
+  readonly clock: Clock;
+  /** Resolves when every endpoint's policy map follows the engine. */
+  readonly settlePolicies: () => Promise<void>;
   /** A fault outside of any one object. */
   readonly onError: (message: string, error: unknown) => void;
 }
@@ -29,6 +40,8 @@ export class PolicyImporter {
   readonly #changed = new Map<string, readonly Rule[] | undefined>();
   readonly #groups = new Map<string, CidrGroup | undefined>();
   readonly #services = new Map<string, { namespace: string; name: string; service: PolicyService | undefined }>();
+  /** When each change that is not in force yet was heard of. */
+  #heard: number[] = [];
   #work: Promise<void> = Promise.resolve();
   #scheduled = false;
 
@@ -38,21 +51,29 @@ export class PolicyImporter {
 
   /** Takes in an object; `report` hears at once whether it is accepted. */
   upsert(resource: Resource): void {
-    const { decode, report } = this.#options;
+    const { decode, report, onGaps, metrics, cloudGroups } = this.#options;
     const result = decodePolicy(resource.object, decode);
     if (result.errors !== undefined) {
       const errors = result.errors.map((issue) =>
         formatIssue(issue, resource.positionOf?.(issue.field) ?? resourceName(resource)),
       );
+      metrics.policyChanged('fail');
       report({ resource, accepted: false, errors });
       return;
     }
     this.#change(resource, result.rules);
     report({ resource, accepted: true, errors: [] });
+    onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved }));
   }
 
   delete(resource: Resource): void {
     this.#change(resource, undefined);
+  }
+
+  /** Groups of a cloud may have other prefixes than before. */
+  cloudGroupsChanged(): void {
+    this.#options.cloudGroups.invalidate();
+    this.#schedule();
   }
 
   /** A group that policies name by name or label; undefined takes it away. */
@@ -75,6 +96,8 @@ export class PolicyImporter {
 
   #change(resource: Resource, rules: readonly Rule[] | undefined): void {
     this.#changed.set(resourceName(resource), rules);
+    this.#heard.push(this.#options.clock.now());
+    this.#options.metrics.policyChanged('success');
     this.#schedule();
   }
 
@@ -87,21 +110,32 @@ export class PolicyImporter {
   async #apply(): Promise<void> {
     await nextTurn();
     this.#scheduled = false;
-    const { engine, prefixes, onError } = this.#options;
+    const { engine, prefixes, cloudGroups, onError } = this.#options;
     const policies = Array.from(this.#changed, ([key, rules]) => ({ key, rules }));
     const cidrGroups = Array.from(this.#groups, ([name, group]) => ({ name, group }));
     const services = [...this.#services.values()];
     for (const taken of [this.#changed, this.#groups, this.#services]) taken.clear();
+    const heard = this.#heard;
+    this.#heard = [];
     try {
       engine.apply({ policies, cidrGroups, services });
+      engine.apply({ cidrGroups: await cloudGroups.follow(engine.policies().values()) });
       const { cidrs } = engine.demand();
       // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.
       await prefixes.add(cidrs);
       for (const _ of engine.refresh()) await nextTurn();
       await prefixes.prune(cidrs);
+      await this.#implemented(heard);
     } catch (error) {
       onError('policies cannot be brought into force', error);
     }
+  }
+
+  async #implemented(heard: readonly number[]): Promise<void> {
+    if (heard.length === 0) return;
+    const { settlePolicies, metrics, clock } = this.#options;
+    await settlePolicies();
+    for (const since of heard) metrics.policyImplemented(clock.now() - since);
   }
 }
 

@@ -16,10 +16,12 @@ import type { ResourceSource } from '../model/resource.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
+import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
+import { PolicyMetrics } from './policy-metrics.ts';
 
 /** What an agent is made with. */
 export interface AgentParts {
@@ -30,6 +32,8 @@ export interface AgentParts {
   readonly kernel: NodeKernel;
   readonly ipam: Ipam;
   readonly source: ResourceSource;
+  /** Absent: groups of a cloud are empty. */
+  readonly cloudGroups?: CloudGroupResolver;
 }
 
 /** The rooms of one agent, joined to each other. */
@@ -43,6 +47,7 @@ export interface Rooms extends AgentParts {
   readonly nodeAddresses: NodeAddresses;
   readonly pods: PodDirectory;
   readonly manager: EndpointManager;
+  readonly metrics: PolicyMetrics;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -72,18 +77,33 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
       logger.error({ err: error, prefix: formatCidr(prefix) }, 'the ipcache entry cannot be written');
     },
   });
+  const metrics = new PolicyMetrics();
   const pods = new PodDirectory((change) => manager.podChanged(change));
-  const manager = new EndpointManager(environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods }));
+  const manager = new EndpointManager(
+    environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics }),
+  );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const health = new Health(clock);
-  return { ...parts, families, health, engine, identities, ipcache, kernelIpcache, nodeAddresses, pods, manager };
+  return {
+    ...parts,
+    families,
+    health,
+    engine,
+    identities,
+    ipcache,
+    kernelIpcache,
+    nodeAddresses,
+    pods,
+    manager,
+    metrics,
+  };
 }
 
 function environmentOf(
   { config, clock, logger, kernel, ipam }: AgentParts,
-  rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods'>,
+  rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics'>,
 ): EndpointEnvironment {
-  const { engine, identities, ipcache, kernelIpcache, pods } = rooms;
+  const { engine, identities, ipcache, kernelIpcache, pods, metrics } = rooms;
   return {
     ...{ datapath: kernel.endpoints, identities, ipam, ipcache, policies: engine, clock },
     flushIpcache: (prefixes) => kernelIpcache.flush(prefixes),
@@ -97,6 +117,7 @@ function environmentOf(
     },
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,
+    regenerated: (outcome, milliseconds) => metrics.regenerated(outcome, milliseconds),
     report: (endpoint, message, error) => {
       logger.error({ err: error, endpoint: endpoint.id, pod: endpoint.podName }, `${endpoint.title}: ${message}`);
     },

@@ -193,12 +193,16 @@ export class EndpointManager {
   async #regenerate(endpoint: Endpoint, reason: string): Promise<void> {
     this.#retries.get(endpoint)?.();
     this.#retries.delete(endpoint);
+    const { clock, regenerated } = this.#environment;
+    const start = clock.now();
     try {
       await this.#bringUpToDate(endpoint, reason);
+      regenerated?.('success', clock.now() - start);
       endpoint.failures = 0;
       // Somebody may have asked for the next one already.
       if (endpoint.state === 'regenerating') endpoint.become('ready', 'enforced');
     } catch (error) {
+      regenerated?.('fail', clock.now() - start);
       endpoint.failures++;
       endpoint.become('not-ready', errorText(error), 'failed');
       this.#environment.report(endpoint, 'cannot be brought up to date, what was in force stays', error);

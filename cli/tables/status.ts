@@ -46,6 +46,7 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...partRows('ContainerRuntime:', status['container-runtime']),
     ...partRows('Kubernetes:', status.kubernetes),
     ...textRows('Host firewall:', status['host-firewall']?.mode, devices.length > 0 ? `[${devices.join(', ')}]` : ''),
+    ...gapRows(status),
     ...partRows('CNI Config file:', status['cni-file']),
     ...partRows('Weir:', status.cilium),
     ...textRows('Version:', status.version),
@@ -90,6 +91,13 @@ function staleRows({ stale }: StatusResponse): Row[] {
   return probes.length === 0
     ? []
     : [['Stale status:', probes.map(([probe, since]) => `"${probe}" since ${since}`).join(', ')]];
+}
+
+function gapRows({ 'policy-gaps': gaps = {} }: StatusResponse): Row[] {
+  return Object.entries(gaps)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([policy, texts]) => texts.map((text) => `${policy}: ${text}`))
+    .map((text, i): Row => [i === 0 ? 'Not enforced:' : '', styled('warn', text)]);
 }
 
 function monitorRows({ nodeMonitor }: StatusResponse): Row[] {

@@ -37,6 +37,8 @@ export interface StatusResponse {
   readonly version?: string;
   /** Weir: how many endpoints are in which state. */
   readonly endpoints?: Readonly<Record<string, number>>;
+  /** Weir: what of policies in force is not enforced, by policy. */
+  readonly 'policy-gaps'?: Readonly<Record<string, readonly string[]>>;
   /** Weir: RFC 3339 time at which the agent became ready. */
   readonly 'ready-since'?: string;
 }

@@ -68,6 +68,7 @@ export class DaemonApiAdapter implements DaemonApi {
       'clock-source': { mode: 'ktime' },
       'bpf-maps': { maps: kernel.maps().map(({ name, size }) => ({ name, size })) },
       endpoints: this.#endpointCounts(),
+      ...(health.gaps.size > 0 && { 'policy-gaps': Object.fromEntries(health.gaps) }),
     };
   }
 
