@@ -75,7 +75,7 @@ export function requireFeatures(features: readonly Feature[]): void {
   );
   throw new WeirError('KERNEL_UNSUPPORTED', `Linux ${os.release()} lacks ${list.join('; ')}`, {
     object: 'kernel',
-    remedy: 'run Linux 6.6 or later with the named options, as root',
+    remedy: 'run Linux 6.8 or later with the named options, as root',
   });
 }
 
