@@ -1,0 +1,59 @@
+/** The name selectors that policies use at this moment, and the names that each selects (S29). */
+import { canonicalName, namePattern, type NamePattern } from '../../dns-proxy/rules/name-pattern.ts';
+import type { PolicyDemand } from '../policy/contract.ts';
+
+/** A selector of `toFQDNs` as `PolicyEngine.demand` lists it. */
+export type NameSelector = PolicyDemand['fqdns'][number];
+
+export class NameSelectors {
+  /** Selectors of one name each, by that name. */
+  readonly #exact = new Map<string, Set<string>>();
+  readonly #patterns = new Map<string, NamePattern>();
+  readonly #all = new Set<string>();
+
+  /** Selectors of the canonical name. */
+  *of(name: string): Generator<string> {
+    const exact = this.#exact.get(name);
+    if (exact !== undefined) yield* exact;
+    for (const [text, pattern] of this.#patterns) if (pattern.matches(name)) yield text;
+  }
+
+  /** Makes `wanted` all there is; tells what is new, and what is gone. */
+  replace(wanted: readonly NameSelector[]): { readonly added: NameSelectors; readonly gone: ReadonlySet<string> } {
+    const added = new NameSelectors();
+    const kept = new Set<string>();
+    for (const { matchName, matchPattern } of wanted) {
+      const text = matchName ?? matchPattern ?? '';
+      kept.add(text);
+      // A pattern without a star and the same text as a name select the same: they have one label and are one selector.
+      if (text === '' || this.#all.has(text)) continue;
+      this.#add(text);
+      added.#add(text);
+    }
+    const gone = this.#all.difference(kept);
+    for (const text of gone) this.#remove(text);
+    return { added, gone };
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  #add(text: string): void {
+    this.#all.add(text);
+    if (text.includes('*')) this.#patterns.set(text, namePattern(text));
+    else {
+      const name = canonicalName(text);
+      this.#exact.set(name, (this.#exact.get(name) ?? new Set()).add(text));
+    }
+  }
+
+  #remove(text: string): void {
+    this.#all.delete(text);
+    this.#patterns.delete(text);
+    const name = canonicalName(text);
+    const exact = this.#exact.get(name);
+    exact?.delete(text);
+    if (exact?.size === 0) this.#exact.delete(name);
+  }
+}
