@@ -135,3 +135,21 @@ metadata:
 ${lines.map(([key, value]) => `    ${key}: ${JSON.stringify(value)}`).join('\n')}
 `;
 }
+
+/** The manifest of a policy: the pods `app: server` of the default namespace admit only those of `app`. */
+export function serverPolicy(app: string): string {
+  return `apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata:
+  name: server
+  namespace: default
+spec:
+  endpointSelector:
+    matchLabels:
+      app: server
+  ingress:
+    - fromEndpoints:
+        - matchLabels:
+            app: ${app}
+`;
+}

@@ -2,24 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WeirNode } from '../harness/node.ts';
-import { Pod, podManifest } from '../harness/pod.ts';
+import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
 import { waitFor } from '../harness/wait.ts';
-
-const allow = (app: string): string => `
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata:
-  name: server
-  namespace: default
-spec:
-  endpointSelector:
-    matchLabels:
-      app: server
-  ingress:
-    - fromEndpoints:
-        - matchLabels:
-            app: ${app}
-`;
 
 test('policies and pods follow their manifests while the agent runs', async (t) => {
   await using stack = new AsyncDisposableStack();
@@ -34,19 +18,19 @@ test('policies and pods follow their manifests while the agent runs', async (t) 
   assert.ok(await reach(), 'without policies everything is allowed');
 
   await t.test('a policy that appears is enforced', async () => {
-    node.manifest('policy.yaml', allow('nobody'));
+    node.manifest('policy.yaml', serverPolicy('nobody'));
     await waitFor('the denial', async () => !(await reach()));
   });
 
   await t.test('a policy that changes is enforced in its new form', async () => {
-    node.manifest('policy.yaml', allow('client'));
+    node.manifest('policy.yaml', serverPolicy('client'));
     await waitFor('the permission', reach);
   });
 
   await t.test(
     'a policy that becomes invalid is reported by file, line and field, and its last good form stays',
     async () => {
-      node.manifest('policy.yaml', allow('nobody').replace('fromEndpoints', 'fromEndpionts'));
+      node.manifest('policy.yaml', serverPolicy('nobody').replace('fromEndpoints', 'fromEndpionts'));
       await waitFor('the report', () => /policy\.yaml:\d+.*fromEndpionts/.test(node.logTail(200)));
       assert.ok(await reach(), 'the last good form allows the client');
     },
@@ -59,7 +43,7 @@ test('policies and pods follow their manifests while the agent runs', async (t) 
   });
 
   await t.test('a pod whose labels change gets another identity, and the policy of that identity', async () => {
-    node.manifest('policy.yaml', allow('client'));
+    node.manifest('policy.yaml', serverPolicy('client'));
     node.manifest('client.yaml', podManifest('client', { app: 'other' }));
     await waitFor('the denial', async () => !(await reach()));
     node.manifest('client.yaml', podManifest('client', { app: 'client' }));
@@ -67,7 +51,7 @@ test('policies and pods follow their manifests while the agent runs', async (t) 
   });
 
   await t.test('a policy that is removed is no longer enforced', async () => {
-    node.manifest('policy.yaml', allow('nobody'));
+    node.manifest('policy.yaml', serverPolicy('nobody'));
     await waitFor('the denial', async () => !(await reach()));
     node.manifest('policy.yaml', '');
     await waitFor('the permission', reach);

@@ -3,29 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { start } from '../harness/exec.ts';
 import { WeirNode } from '../harness/node.ts';
-import { Pod, podManifest } from '../harness/pod.ts';
-
-const POLICY = `
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata:
-  name: server
-  namespace: default
-spec:
-  endpointSelector:
-    matchLabels:
-      app: server
-  ingress:
-    - fromEndpoints:
-        - matchLabels:
-            app: client
-`;
+import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
 
 test('kill -9 of the agent during traffic loses no packet and changes no verdict', async () => {
   await using stack = new AsyncDisposableStack();
   const node = stack.use(new WeirNode({ name: 'restart' }));
   for (const name of ['client', 'server', 'stranger']) node.manifest(`${name}.yaml`, podManifest(name, { app: name }));
-  node.manifest('policy.yaml', POLICY);
+  node.manifest('policy.yaml', serverPolicy('client'));
   await node.startAgent();
   const server = stack.use(await Pod.create(node, 'server'));
   const client = stack.use(await Pod.create(node, 'client'));
