@@ -119,14 +119,19 @@ export function twoLookups(specific: Match | undefined, any: Match | undefined):
   return keySpecificity(any.key) > keySpecificity(specific.key) ? any.entry : specific.entry;
 }
 
-/** `wanted` with a precedence that makes it win over identity 0's match. */
+/**
+ * `wanted` with a precedence that makes it win over identity 0's match: a greater one, for equals would lend it their
+ * authentication.
+ */
 function outranking(wanted: Entry, key: PortKey, other: Match | undefined): Entry {
   if (other === undefined || twoLookups({ key, entry: wanted }, other) === wanted) return wanted;
-  const { precedence, verdict } = other.entry;
-  return { ...wanted, precedence: verdict === 'deny' && wanted.verdict !== 'deny' ? precedence + 1 : precedence };
+  return { ...wanted, precedence: other.entry.precedence + 1 };
 }
 
-/** What decides among all items that match a packet; undefined when none does. */
+/**
+ * What decides among all items that match a packet; undefined when none does. Of each side there is at most one for a key
+ * and level: see {@link mergeKeys}.
+ */
 export function decide(own: readonly Item[], all: readonly Item[]): Entry | undefined {
   let candidates: readonly Candidate[] = [
     ...own.map((item) => ({ ...item, specific: true })),

@@ -21,9 +21,10 @@ export const MAX_LEVEL = 0xffffff;
 
 /**
  * Where the levels of a tier begin. Levels are numbers from 0, lower decides first. Tiers lie far apart so that a new
- * Admin policy does not renumber the entries of ordinary ones.
+ * Admin policy does not renumber the entries of ordinary ones. Above the first level there is room, should an entry have to
+ * outrank it.
  */
-export const TIER_BASE: Readonly<Record<Tier, number>> = { admin: 0, normal: 0x400000, baseline: 0x800000 };
+export const TIER_BASE: Readonly<Record<Tier, number>> = { admin: 1, normal: 0x400000, baseline: 0x800000 };
 
 /** Position of a tier in the order of decision; what no rule wrote comes after all of them. */
 export const TIER_INDEX: Readonly<Record<Tier, number>> = { admin: 0, normal: 1, baseline: 2 };
