@@ -15,6 +15,7 @@
 #include "lib/neighbour.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/service.h"
 
 ALWAYS_INLINE struct packet packet_of_endpoint(struct __sk_buff *skb, __u8 direction, __u8 hook, __u8 origin)
 {
@@ -64,7 +65,7 @@ int from_container(struct __sk_buff *skb)
 	if (stays_on_link(packet.family, &packet.flow.destination))
 		return drop(skb, &packet, DROP_LINK_LOCAL, 0);
 
-	reason = judge(skb, &packet, &remarkable, &cookie);
+	reason = judge(skb, &packet, DIRECTION_EGRESS, &remarkable, &cookie);
 	if (reason)
 		return drop(skb, &packet, reason, cookie);
 
@@ -86,7 +87,9 @@ ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
 	/* An address that moved to another endpoint must not deliver to this one under this one's policy. */
 	if (!is_own_address(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_UNKNOWN_TARGET, 0);
-	reason = judge(skb, packet, &remarkable, &cookie);
+	reason = judge(skb, packet, DIRECTION_INGRESS, &remarkable, &cookie);
+	if (reason == DROP_NONE && packet->rev_nat)
+		reason = from_frontend(skb, packet);
 	if (reason)
 		return drop(skb, packet, reason, cookie);
 	forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);

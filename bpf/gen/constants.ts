@@ -69,6 +69,21 @@ export const CT_AUDITED = 2;
 export const CT_FORWARD = 0;
 export const CT_REPLY = 1;
 
+// enum lb_scope
+export const LB_SCOPE_INTERNAL = 0;
+export const LB_SCOPE_EXTERNAL = 1;
+
+// enum lb_kind
+export const LB_CLUSTER_IP = 0;
+export const LB_LOAD_BALANCER = 1;
+export const LB_EXTERNAL_IP = 2;
+export const LB_NODE_PORT = 3;
+
+// enum lb_state
+export const LB_ACTIVE = 0;
+export const LB_TERMINATING = 1;
+export const LB_UNREADY = 2;
+
 // enum metrics_direction
 export const METRICS_UNKNOWN = 0;
 export const METRICS_INGRESS = 1;

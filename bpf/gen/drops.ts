@@ -11,8 +11,11 @@ export const DROP_WRITE_ERROR = 141;
 export const DROP_UNKNOWN_L4 = 142;
 export const DROP_UNKNOWN_TARGET = 150;
 export const DROP_NO_LOCAL_ENDPOINT = 152;
+export const DROP_CSUM_L3 = 153;
+export const DROP_CSUM_L4 = 154;
 export const DROP_CT_INSERT_FAILED = 155;
 export const DROP_INVALID_EXTENSION_HEADER = 156;
+export const DROP_NO_SERVICE = 158;
 export const DROP_UNSUPPORTED_L2 = 166;
 export const DROP_FORBIDDEN_ICMP6 = 176;
 export const DROP_POLICY_DENY = 181;
@@ -22,6 +25,7 @@ export const DROP_LOCKDOWN = 220;
 export const DROP_NO_PROXY = 221;
 export const DROP_INVALID_ARP = 222;
 export const DROP_LINK_LOCAL = 223;
+export const DROP_HAIRPIN = 224;
 export const DROP_RATE_LIMITED_EVENT = 230;
 
 /** Drop reason → its name in the C sources and what people read. */
@@ -37,8 +41,11 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [142, { name: 'DROP_UNKNOWN_L4', text: "Unknown L4 protocol" }],
   [150, { name: 'DROP_UNKNOWN_TARGET', text: "Unknown L3 target address" }],
   [152, { name: 'DROP_NO_LOCAL_ENDPOINT', text: "No matching local container found" }],
+  [153, { name: 'DROP_CSUM_L3', text: "Error while correcting L3 checksum" }],
+  [154, { name: 'DROP_CSUM_L4', text: "Error while correcting L4 checksum" }],
   [155, { name: 'DROP_CT_INSERT_FAILED', text: "CT: Map insertion failed" }],
   [156, { name: 'DROP_INVALID_EXTENSION_HEADER', text: "Invalid IPv6 extension header" }],
+  [158, { name: 'DROP_NO_SERVICE', text: "Service backend not found" }],
   [166, { name: 'DROP_UNSUPPORTED_L2', text: "Unsupported L2 protocol" }],
   [176, { name: 'DROP_FORBIDDEN_ICMP6', text: "Forbidden ICMPv6 message" }],
   [181, { name: 'DROP_POLICY_DENY', text: "Policy denied by denylist" }],
@@ -48,5 +55,6 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [221, { name: 'DROP_NO_PROXY', text: "Policy redirects to a proxy that is not there" }],
   [222, { name: 'DROP_INVALID_ARP', text: "Forbidden ARP message" }],
   [223, { name: 'DROP_LINK_LOCAL', text: "Link-local or multicast traffic is not forwarded" }],
+  [224, { name: 'DROP_HAIRPIN', text: "Service leads back to its own client" }],
   [230, { name: 'DROP_RATE_LIMITED_EVENT', text: "Event lost: the ring buffer is full" }],
 ]);

@@ -387,6 +387,145 @@ export const ct6Key: Codec<Ct6Key> = {
 /** Offsets of the fields of `struct ct6_key`, in bytes. */
 export const ct6KeyOffset = { local: 0, remote: 16, localPort: 32, remotePort: 34, protocol: 36, scope: 37 } as const;
 
+/** `struct lb_service_key`, 24 bytes. */
+export interface LbServiceKey {
+  /** 16 bytes, at 0 */
+  readonly addr: Uint8Array;
+  /** 16 bits, network order in memory, at 16 */
+  readonly port: number;
+  /** 16 bits, host order, at 18 */
+  readonly slot: number;
+  /** 8 bits, at 20 */
+  readonly protocol: number;
+  /** 8 bits, at 21 */
+  readonly family: number;
+  /** 8 bits, at 22 */
+  readonly scope: number;
+}
+
+export const lbServiceKey: Codec<LbServiceKey> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    addr: readBytes(view, at, 16),
+    port: view.getUint16(at + 16, false),
+    slot: view.getUint16(at + 18, true),
+    protocol: view.getUint8(at + 20),
+    family: view.getUint8(at + 21),
+    scope: view.getUint8(at + 22),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 24);
+    writeBytes(view, value.addr, at, 16);
+    view.setUint16(at + 16, value.port, false);
+    view.setUint16(at + 18, value.slot, true);
+    view.setUint8(at + 20, value.protocol);
+    view.setUint8(at + 21, value.family);
+    view.setUint8(at + 22, value.scope);
+  },
+};
+
+/** Offsets of the fields of `struct lb_service_key`, in bytes. */
+export const lbServiceKeyOffset = { addr: 0, port: 16, slot: 18, protocol: 20, family: 21, scope: 22 } as const;
+
+/** `struct lb_service`, 16 bytes. */
+export interface LbService {
+  /** 32 bits, host order, at 0 */
+  readonly backend: number;
+  /** 32 bits, host order, at 4 */
+  readonly affinitySeconds: number;
+  /** 16 bits, host order, at 8 */
+  readonly count: number;
+  /** 16 bits, host order, at 10 */
+  readonly id: number;
+  /** 8 bits, at 12 */
+  readonly kind: number;
+}
+
+export const lbService: Codec<LbService> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    backend: view.getUint32(at, true),
+    affinitySeconds: view.getUint32(at + 4, true),
+    count: view.getUint16(at + 8, true),
+    id: view.getUint16(at + 10, true),
+    kind: view.getUint8(at + 12),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 16);
+    view.setUint32(at, value.backend, true);
+    view.setUint32(at + 4, value.affinitySeconds, true);
+    view.setUint16(at + 8, value.count, true);
+    view.setUint16(at + 10, value.id, true);
+    view.setUint8(at + 12, value.kind);
+  },
+};
+
+/** Offsets of the fields of `struct lb_service`, in bytes. */
+export const lbServiceOffset = { backend: 0, affinitySeconds: 4, count: 8, id: 10, kind: 12 } as const;
+
+/** `struct lb_socket`, 24 bytes. */
+export interface LbSocket {
+  /** 16 bytes, at 0 */
+  readonly addr: Uint8Array;
+  /** 16 bits, network order in memory, at 16 */
+  readonly port: number;
+  /** 8 bits, at 18 */
+  readonly protocol: number;
+  /** 8 bits, at 19 */
+  readonly family: number;
+  /** 8 bits, at 20 */
+  readonly state: number;
+}
+
+export const lbSocket: Codec<LbSocket> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    addr: readBytes(view, at, 16),
+    port: view.getUint16(at + 16, false),
+    protocol: view.getUint8(at + 18),
+    family: view.getUint8(at + 19),
+    state: view.getUint8(at + 20),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 24);
+    writeBytes(view, value.addr, at, 16);
+    view.setUint16(at + 16, value.port, false);
+    view.setUint8(at + 18, value.protocol);
+    view.setUint8(at + 19, value.family);
+    view.setUint8(at + 20, value.state);
+  },
+};
+
+/** Offsets of the fields of `struct lb_socket`, in bytes. */
+export const lbSocketOffset = { addr: 0, port: 16, protocol: 18, family: 19, state: 20 } as const;
+
+/** `struct lb_flow_key`, 20 bytes. */
+export interface LbFlowKey {
+  /** 16 bytes, at 0 */
+  readonly client: Uint8Array;
+  /** 16 bits, network order in memory, at 16 */
+  readonly clientPort: number;
+  /** 16 bits, host order, at 18 */
+  readonly service: number;
+}
+
+export const lbFlowKey: Codec<LbFlowKey> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    client: readBytes(view, at, 16),
+    clientPort: view.getUint16(at + 16, false),
+    service: view.getUint16(at + 18, true),
+  }),
+  write: (view, value, at = 0) => {
+    writeBytes(view, value.client, at, 16);
+    view.setUint16(at + 16, value.clientPort, false);
+    view.setUint16(at + 18, value.service, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_flow_key`, in bytes. */
+export const lbFlowKeyOffset = { client: 0, clientPort: 16, service: 18 } as const;
+
 /** `struct fragment_key`, 40 bytes. */
 export interface FragmentKey {
   /** 16 bytes, at 0 */

@@ -16,8 +16,11 @@
 	X(UNKNOWN_L4, 142, "Unknown L4 protocol")                                      \
 	X(UNKNOWN_TARGET, 150, "Unknown L3 target address")                            \
 	X(NO_LOCAL_ENDPOINT, 152, "No matching local container found")                 \
+	X(CSUM_L3, 153, "Error while correcting L3 checksum")                          \
+	X(CSUM_L4, 154, "Error while correcting L4 checksum")                          \
 	X(CT_INSERT_FAILED, 155, "CT: Map insertion failed")                           \
 	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
+	X(NO_SERVICE, 158, "Service backend not found")                                \
 	X(UNSUPPORTED_L2, 166, "Unsupported L2 protocol")                              \
 	X(FORBIDDEN_ICMP6, 176, "Forbidden ICMPv6 message")                            \
 	X(POLICY_DENY, 181, "Policy denied by denylist")                               \
@@ -27,6 +30,7 @@
 	X(NO_PROXY, 221, "Policy redirects to a proxy that is not there")              \
 	X(INVALID_ARP, 222, "Forbidden ARP message")                                   \
 	X(LINK_LOCAL, 223, "Link-local or multicast traffic is not forwarded")         \
+	X(HAIRPIN, 224, "Service leads back to its own client")                        \
 	X(RATE_LIMITED_EVENT, 230, "Event lost: the ring buffer is full")
 
 #define DROP_ENUMERATOR(name, number, text) DROP_##name = number,

@@ -81,7 +81,7 @@ OUT_OF_LINE int send_event(struct __sk_buff *skb, const struct packet *packet NO
 }
 
 /* The one way to drop a packet: counted, reported, with its reason. */
-ALWAYS_INLINE int drop(struct __sk_buff *skb, const struct packet *packet, __u8 reason, __u32 cookie)
+OUT_OF_LINE int drop(struct __sk_buff *skb, const struct packet *packet NONNULL, __u8 reason, __u32 cookie)
 {
 	count(reason, metrics_direction(packet), skb->len);
 	if (drop_events) {
@@ -99,13 +99,17 @@ ALWAYS_INLINE int drop_quietly(struct __sk_buff *skb, const struct packet *packe
 	return TC_ACT_SHOT;
 }
 
+OUT_OF_LINE int trace(struct __sk_buff *skb, const struct packet *packet NONNULL, __u8 point)
+{
+	struct report report = { .type = EVENT_TRACE, .reason = point };
+
+	return send_event(skb, packet, &report);
+}
+
 /* Counts a packet that goes on, and traces it when that is wanted and it says something new. */
 ALWAYS_INLINE void forwarded(struct __sk_buff *skb, const struct packet *packet, __u8 point, bool remarkable)
 {
 	count(DROP_NONE, metrics_direction(packet), skb->len);
-	if (trace_events && (trace_every_packet || remarkable)) {
-		struct report report = { .type = EVENT_TRACE, .reason = point };
-
-		send_event(skb, packet, &report);
-	}
+	if (trace_events && (trace_every_packet || remarkable))
+		trace(skb, packet, point);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Whether a packet may pass: lockdown → conntrack → (identity → policy).
+ * Whether a packet may pass: lockdown → conntrack (→ service → conntrack) → (identity → policy).
  *
  * A connection remembers its verdict together with the revision under which it was reached. While that revision stands, a
  * packet of either direction costs one conntrack lookup; once it has moved, the next packet of either direction asks the
@@ -17,6 +17,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "policy.h"
+#include "service.h"
 
 struct revision {
 	const struct endpoint_state *node;
@@ -191,6 +192,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	entry.cookie = answer.cookie;
 	entry.policy_port = packet->policy_port;
 	entry.proxy_port = answer.proxy_port;
+	entry.rev_nat = packet->rev_nat;
 	entry.direction = packet->direction;
 	entry.flags = tcp_marks(packet, CT_FORWARD);
 	if (proven_local)
@@ -236,26 +238,35 @@ ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet,
 	return judge_again(skb, packet, entry, revision_before_lookups(revision));
 }
 
-/* Judges what is no connection of its own: an ICMP error goes with the connection that it complains about. */
+/*
+ * Judges what is no connection of its own: an ICMP error goes with the connection that it complains about. The stack is
+ * all used up from here on, so the revisions are looked up when there is something to compare them with.
+ */
 OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
-	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
 	struct ct_entry *entry = NULL;
+	struct revision revision;
 
-	if (!revision.node || !revision.endpoint)
-		return DROP_ENDPOINT_NOT_READY;
 	packet->ct_status = CT_STATUS_NONE;
 	if (packet->shape & PACKET_ICMP_ERROR)
 		entry = ct_find_related(packet);
 	if (!entry)
 		return judge_new(skb, packet, 0, false);
 	packet->ct_status = CT_STATUS_RELATED;
+	if (entry->direction != packet->direction)
+		packet->rev_nat = entry->rev_nat;
 	packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
+	revision.node = state_of(0);
+	revision.endpoint = state_of(endpoint_id);
+	if (!revision.node || !revision.endpoint)
+		return DROP_ENDPOINT_NOT_READY;
 	return refusal(current_verdict(skb, packet, entry, &revision));
 }
 
-/* Returns DROP_NONE or why not. `remarkable` tells whether a trace of the packet would say something new. */
-ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *remarkable, __u32 *cookie)
+/*
+ * Returns DROP_NONE or why not. What the pod sends to a service is on its way to a backend afterwards: only packets of which
+ * conntrack knows nothing can be such, as connections are tracked by their backends. `remarkable` tells whether a trace of the packet would say something new. */
+ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direction, bool *remarkable, __u32 *cookie)
 {
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
 	struct ct_entry *entry;
@@ -270,6 +281,14 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *rema
 		return judge_untracked(skb, packet);
 
 	entry = ct_find(packet);
+	if (direction == DIRECTION_EGRESS && (!entry || opens_another(packet, entry))) {
+		int reason = to_backend(skb, packet);
+
+		if (reason != DROP_NONE)
+			return reason;
+		if (packet->rev_nat)
+			entry = ct_find(packet);
+	}
 	if (!entry || opens_another(packet, entry)) {
 		packet->ct_status = CT_STATUS_NEW;
 		*remarkable = true;
@@ -279,6 +298,10 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool *rema
 
 	way = packet->direction == entry->direction ? CT_FORWARD : CT_REPLY;
 	packet->ct_status = way == CT_FORWARD ? CT_STATUS_ESTABLISHED : CT_STATUS_REPLY;
+	if (direction == DIRECTION_INGRESS && way == CT_REPLY)
+		packet->rev_nat = entry->rev_nat;
+	else if (direction == DIRECTION_EGRESS && way == CT_FORWARD && entry->rev_nat != packet->rev_nat)
+		entry->rev_nat = packet->rev_nat;
 	packet->peer_identity = entry->peer_identity;
 	judged = current_verdict(skb, packet, entry, &revision);
 	*cookie = entry->cookie;

@@ -220,6 +220,7 @@ OUT_OF_LINE int place_fragment(struct packet *packet NONNULL, const struct fragm
 		bpf_map_update_elem(&weir_fragments, &key, &ports, BPF_ANY);
 		return 0;
 	}
+	packet->shape |= PACKET_LATER_FRAGMENT;
 	known = bpf_map_lookup_elem(&weir_fragments, &key);
 	if (!known) {
 		packet->shape |= PACKET_UNPLACED;

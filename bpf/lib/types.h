@@ -228,7 +228,7 @@ struct ct_entry {
 	__u32  cookie;        /* of the policy entry that decided last */
 	__be16 policy_port;   /* original destination port, or ICMP type: what policy is asked again */
 	__be16 proxy_port;
-	__u16  rev_nat;
+	__u16  rev_nat;   /* key of weir_lb_revnat: the frontend that the opener knows the remote side by; 0 is none */
 	__u8   direction; /* enum direction: who opened it, from the endpoint's view */
 	__u8   flags;     /* enum ct_flags */
 	__u32  touched;   /* low bits of the kernel's jiffies when `expires` was last written */
@@ -236,6 +236,70 @@ struct ct_entry {
 	__u16  pad;
 };
 _Static_assert(sizeof(struct ct_entry) == 72, "");
+
+/* ---- weir_lb_*: services ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * weir_lb_services: slot 0 of a frontend says how many backends it has and under which number it travels; slots 1 to `count`
+ * name one each. Whoever writes them writes backends first, then slots, then slot 0: a reader never finds a slot empty.
+ */
+struct lb_service_key {
+	__u8   addr[ADDR_BYTES];
+	__be16 port;
+	__u16  slot;
+	__u8   protocol;
+	__u8   family;
+	__u8   scope; /* enum lb_scope */
+	__u8   pad;
+};
+_Static_assert(sizeof(struct lb_service_key) == 24, "hashed as a whole: no implicit padding");
+
+enum lb_scope {
+	LB_SCOPE_INTERNAL = 0, /* clients of this node */
+	LB_SCOPE_EXTERNAL = 1, /* clients from outside */
+};
+
+enum lb_kind {
+	LB_CLUSTER_IP    = 0,
+	LB_LOAD_BALANCER = 1,
+	LB_EXTERNAL_IP   = 2,
+	LB_NODE_PORT     = 3,
+};
+
+struct lb_service {
+	__u32 backend;          /* slots from 1 on: key of weir_lb_backends */
+	__u32 affinity_seconds; /* slot 0: for how long a client keeps its backend; 0 without affinity */
+	__u16 count;            /* slot 0: of backends */
+	__u16 id;               /* slot 0: key of weir_lb_revnat */
+	__u8  kind;             /* enum lb_kind */
+	__u8  pad[3];
+};
+_Static_assert(sizeof(struct lb_service) == 16, "");
+
+/* One end of a connection that services know by its address: a backend's, or a frontend's. */
+struct lb_socket {
+	__u8   addr[ADDR_BYTES];
+	__be16 port;
+	__u8   protocol;
+	__u8   family; /* 0: nothing is here */
+	__u8   state;  /* of a backend: enum lb_state */
+	__u8   pad[3];
+};
+_Static_assert(sizeof(struct lb_socket) == 24, "");
+
+enum lb_state {
+	LB_ACTIVE      = 0,
+	LB_TERMINATING = 1, /* keeps the connections that it has */
+	LB_UNREADY     = 2, /* likewise */
+};
+
+/* weir_lb_flows: where a connection through a frontend went. */
+struct lb_flow_key {
+	__u8   client[ADDR_BYTES];
+	__be16 client_port;
+	__u16  service; /* lb_service.id: it stands for address, port and protocol */
+};
+_Static_assert(sizeof(struct lb_flow_key) == 20, "hashed as a whole: no implicit padding");
 
 /* ---- weir_fragments: ports of datagrams whose first fragment was seen ----------------------------------------------------- */
 

@@ -53,6 +53,9 @@ const MAX_ENTRIES: Partial<Record<MapName, number>> = {
   weir_ct4: 4096,
   weir_ct6: 4096,
   weir_events: 65536,
+  weir_lb_services: 1024,
+  weir_lb_backends: 1024,
+  weir_lb_flows: 1024,
 };
 
 /** An endpoint of the test node. */

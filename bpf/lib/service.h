@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Services, packet by packet: what the pod sends to a frontend goes to one of its backends, and what a backend answers comes
+ * from the frontend. Policy and conntrack know only the backend.
+ */
+#pragma once
+
+#include "config_endpoint.h"
+#include "maps.h"
+#include "packet.h"
+#include "parse.h"
+
+#define IPV4_CHECKSUM_OFFSET offsetof(struct iphdr, check)
+#define TCP_CHECKSUM_OFFSET  16
+#define UDP_CHECKSUM_OFFSET  6
+#define ICMP_CHECKSUM_OFFSET 2
+
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+
+enum packet_end { END_SOURCE, END_DESTINATION };
+
+/* Where an address stands in the IP header. */
+ALWAYS_INLINE __u32 address_offset(__u8 family, __u8 end)
+{
+	if (family == FAMILY_IPV4)
+		return end == END_SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr);
+	return end == END_SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr);
+}
+
+ALWAYS_INLINE __u32 address_bytes(__u8 family)
+{
+	return family == FAMILY_IPV4 ? sizeof(ipv4) : ADDR_BYTES;
+}
+
+/* What an IPv6 address changes in a checksum that covers it. */
+ALWAYS_INLINE __s64 checksum_change(const union addr *from, const union addr *to)
+{
+	return bpf_csum_diff((__be32 *)from, ADDR_BYTES, (__be32 *)to, ADDR_BYTES, 0);
+}
+
+/* Brings the transport checksum, which covers the addresses too, to the new address and port. */
+ALWAYS_INLINE int correct_transport_checksum(struct __sk_buff *skb, const struct packet *packet, const union addr *from,
+					     const union addr *to, __be16 from_port, __be16 to_port)
+{
+	bool udp = packet->flow.protocol == IPPROTO_UDP;
+	__u32 offset = packet->payload + (udp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET);
+	/* In UDP over IPv4, 0 says that there is none, and a sum that comes out as 0 is written otherwise. */
+	__u64 flags = BPF_F_PSEUDO_HDR | (udp ? BPF_F_MARK_MANGLED_0 : 0);
+
+	/* Its CRC does not cover addresses, but does cover ports: those have to stay. */
+	if (packet->flow.protocol == IPPROTO_SCTP)
+		return from_port == to_port ? DROP_NONE : DROP_UNKNOWN_L4;
+	if (packet->family == FAMILY_IPV4) {
+		if (bpf_l4_csum_replace(skb, offset, from->v4, to->v4, flags | sizeof(ipv4)))
+			return DROP_CSUM_L4;
+	} else {
+		__s64 change = checksum_change(from, to);
+
+		if (bpf_l4_csum_replace(skb, offset, 0, change, flags))
+			return DROP_CSUM_L4;
+		/*
+		 * The kernel believes that a header checksum makes up for the address, as in IPv4, and has taken the
+		 * change out of the sum over the whole packet. Put it back; without such a sum this does nothing.
+		 */
+		bpf_csum_update(skb, change);
+	}
+	if (from_port != to_port &&
+	    bpf_l4_csum_replace(skb, offset, from_port, to_port, (flags & ~BPF_F_PSEUDO_HDR) | sizeof(__be16)))
+		return DROP_CSUM_L4;
+	return DROP_NONE;
+}
+
+/* Writes one end of a packet anew: address, port and checksums. The packet's context keeps what it says. */
+OUT_OF_LINE int rewrite_end(struct __sk_buff *skb, const struct packet *packet NONNULL,
+			    const struct lb_socket *to NONNULL, __u8 end)
+{
+	const struct flow *flow = &packet->flow;
+	__be16 from_port = end == END_SOURCE ? flow->source_port : flow->destination_port;
+	union addr from, address;
+	__be16 port = to->port;
+	int reason;
+
+	__builtin_memcpy(&from, end == END_SOURCE ? &flow->source : &flow->destination, ADDR_BYTES);
+	__builtin_memcpy(&address, to->addr, ADDR_BYTES);
+	/* The first fragment's checksum stands for all of the datagram. */
+	if (!(packet->shape & PACKET_LATER_FRAGMENT)) {
+		reason = correct_transport_checksum(skb, packet, &from, &address, from_port, port);
+		if (reason != DROP_NONE)
+			return reason;
+		if (from_port != port &&
+		    bpf_skb_store_bytes(skb, packet->payload + (end == END_SOURCE ? 0 : sizeof(port)), &port, sizeof(port), 0))
+			return DROP_WRITE_ERROR;
+	}
+	if (packet->family == FAMILY_IPV4 &&
+	    bpf_l3_csum_replace(skb, ETH_HLEN + IPV4_CHECKSUM_OFFSET, from.v4, address.v4, sizeof(ipv4)))
+		return DROP_CSUM_L3;
+	if (bpf_skb_store_bytes(skb, ETH_HLEN + address_offset(packet->family, end), &address,
+				address_bytes(packet->family), 0))
+		return DROP_WRITE_ERROR;
+	return DROP_NONE;
+}
+
+/* The backend that the connection has already. One that is going keeps it, but gets no other of the same ports. */
+ALWAYS_INLINE const struct lb_socket *kept_backend(const struct lb_flow_key *flow, bool opens)
+{
+	const __u32 *id = bpf_map_lookup_elem(&weir_lb_flows, flow);
+	const struct lb_socket *backend;
+
+	if (!id)
+		return NULL;
+	backend = bpf_map_lookup_elem(&weir_lb_backends, id);
+	return backend && opens && backend->state != LB_ACTIVE ? NULL : backend;
+}
+
+ALWAYS_INLINE const struct lb_socket *chosen_backend(struct lb_service_key *key, const struct lb_service *service,
+						     const struct lb_flow_key *flow)
+{
+	const struct lb_service *slot;
+
+	if (!service->count)
+		return NULL;
+	key->slot = 1 + bpf_get_prandom_u32() % service->count;
+	slot = bpf_map_lookup_elem(&weir_lb_services, key);
+	if (!slot)
+		return NULL;
+	bpf_map_update_elem(&weir_lb_flows, flow, &slot->backend, BPF_ANY);
+	return bpf_map_lookup_elem(&weir_lb_backends, &slot->backend);
+}
+
+/*
+ * Sends a packet that goes to a frontend to a backend instead: the one of its connection, or one at random. Returns
+ * DROP_NONE also when it goes to no frontend; packet->rev_nat tells.
+ */
+OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	struct flow *flow = &packet->flow;
+	struct lb_service_key key BY_WORDS = {
+		.port = flow->destination_port,
+		.protocol = flow->protocol,
+		.family = packet->family,
+		.scope = LB_SCOPE_INTERNAL,
+	};
+	struct lb_flow_key flow_key BY_WORDS = { .client_port = flow->source_port };
+	const struct lb_service *service;
+	const struct lb_socket *backend;
+	bool opens = flow->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	int reason;
+
+	__builtin_memcpy(key.addr, &flow->destination, ADDR_BYTES);
+	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	if (!service)
+		return DROP_NONE;
+	flow_key.service = service->id;
+	__builtin_memcpy(flow_key.client, &flow->source, ADDR_BYTES);
+	backend = kept_backend(&flow_key, opens);
+	if (!backend)
+		backend = chosen_backend(&key, service, &flow_key);
+	if (!backend || backend->family != packet->family)
+		return DROP_NO_SERVICE;
+	reason = rewrite_end(skb, packet, backend, END_DESTINATION);
+	if (reason != DROP_NONE)
+		return reason;
+	__builtin_memcpy(&flow->destination, backend->addr, ADDR_BYTES);
+	flow->destination_port = backend->port;
+	packet->policy_port = backend->port;
+	packet->rev_nat = service->id;
+	/* The pod's own kernel refuses packets that come from its own address. */
+	return same_address(&flow->source, &flow->destination) ? DROP_HAIRPIN : DROP_NONE;
+}
+
+/*
+ * Lets an ICMP error quote the frontend, which is what the pod's socket knows. The sum of an IPv4 header with its checksum is
+ * the same whatever its address; the quoted transport checksum nobody looks at.
+ */
+ALWAYS_INLINE int rewrite_quote(struct __sk_buff *skb, const struct packet *packet, const struct lb_socket *frontend)
+{
+	__u32 checksum = packet->payload + ICMP_CHECKSUM_OFFSET;
+	__u32 quote = packet->payload + sizeof(struct icmp_header);
+	__be16 from_port = packet->inner.destination_port, port = frontend->port;
+	__u32 transport = quote + sizeof(struct ipv6hdr);
+	union addr address;
+	__u8 first;
+
+	__builtin_memcpy(&address, frontend->addr, ADDR_BYTES);
+	if (packet->family == FAMILY_IPV4) {
+		if (!load(skb, quote, &first, sizeof(first)))
+			return DROP_CT_INVALID_HEADER;
+		transport = quote + (first & 0xf) * 4;
+		if (bpf_l3_csum_replace(skb, quote + IPV4_CHECKSUM_OFFSET, packet->inner.destination.v4, address.v4,
+					sizeof(ipv4)))
+			return DROP_CSUM_L3;
+	} else if (bpf_l4_csum_replace(skb, checksum, 0, checksum_change(&packet->inner.destination, &address), 0)) {
+		return DROP_CSUM_L4;
+	}
+	if (bpf_l4_csum_replace(skb, checksum, from_port, port, sizeof(port)))
+		return DROP_CSUM_L4;
+	if (bpf_skb_store_bytes(skb, quote + address_offset(packet->family, END_DESTINATION), &address,
+				address_bytes(packet->family), 0) ||
+	    bpf_skb_store_bytes(skb, transport + sizeof(port), &port, sizeof(port), 0))
+		return DROP_WRITE_ERROR;
+	return DROP_NONE;
+}
+
+/* Lets what a backend answers come from the frontend that the pod spoke to. */
+OUT_OF_LINE int from_frontend(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	__u32 id = packet->rev_nat;
+	const struct lb_socket *frontend = bpf_map_lookup_elem(&weir_lb_revnat, &id);
+	int reason;
+
+	/* The service is gone, and with it the address that the pod knows. */
+	if (!frontend || frontend->family != packet->family)
+		return DROP_NO_SERVICE;
+	if (packet->shape & PACKET_ICMP_ERROR)
+		return rewrite_quote(skb, packet, frontend);
+	reason = rewrite_end(skb, packet, frontend, END_SOURCE);
+	if (reason != DROP_NONE)
+		return reason;
+	__builtin_memcpy(&packet->flow.source, frontend->addr, ADDR_BYTES);
+	packet->flow.source_port = frontend->port;
+	return DROP_NONE;
+}
