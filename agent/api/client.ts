@@ -22,6 +22,8 @@ import type {
   LabelConfigurationSpec,
   MonitorEvent,
   Policy,
+  PolicyExplanation,
+  PolicyQuestion,
   SelectorCache,
   StatusResponse,
 } from './models.ts';
@@ -159,6 +161,12 @@ export class ApiClient {
 
   selectors(): Promise<SelectorCache> {
     return this.call({ method: 'GET', path: '/v1/policy/selectors' }) as Promise<SelectorCache>;
+  }
+
+  /** Why a packet is allowed or denied, rule by rule. */
+  explain(question: PolicyQuestion): Promise<PolicyExplanation> {
+    const query = Object.entries(question).map(([name, value]) => `${name}=${value}`);
+    return this.call({ method: 'GET', path: `/v1/policy/explain?${query.join('&')}` }) as Promise<PolicyExplanation>;
   }
 
   maps(): Promise<BPFMapList> {

@@ -33,11 +33,15 @@ interface TraceOptions {
 
 function traceCommand(runner: Runner): Command {
   const command = withOutput(new Command('trace'))
-    .description('say whether a flow is allowed in the cluster that manifests describe, and why')
-    .argument('<file...>', 'manifests of pods, namespaces and policies: files, directories, or - for standard input')
+    .description('say whether a flow is allowed, and why: at the agent, or in the cluster that manifests describe')
+    .argument(
+      '[file...]',
+      'manifests of pods, namespaces and policies: files, directories, or - for standard input (default: ask the agent)',
+    )
     .requiredOption(
       '--src <peer>',
-      'who connects: namespace/pod, an address, labels (app=web,namespace=shop), host, world …',
+      'who connects: namespace/pod, an address, host, world …, labels (app=web,namespace=shop); of an agent also ' +
+        'endpoint:ID and identity:ID',
     )
     .requiredOption('--dst <peer>', 'to whom; also dns:NAME for a name outside')
     .requiredOption('--dport <port>', 'destination port: 80, 53/UDP, icmp/8, or its name')
@@ -46,9 +50,13 @@ function traceCommand(runner: Runner): Command {
       new Option('--expect <verdict>', 'exit with 1 unless the verdict is this').choices(['allowed', 'denied']),
     );
   return runner.action<TraceOptions>(command, async (context, words, { src, dst, dport, all, expect }) => {
-    const { describeTrace, trace } = await import('./trace.ts');
-    const manifests = await readManifests(words, process.stdin);
-    const found = trace(manifests, { source: src, destination: dst, port: dport });
+    const { describeTrace, trace, traceLive } = await import('./trace.ts');
+    const { LiveNode } = await import('./live-node.ts');
+    const request = { source: src, destination: dst, port: dport };
+    const found =
+      words.length === 0
+        ? await traceLive(new LiveNode(context.client), request)
+        : trace(await readManifests(words, process.stdin), request);
     await context.print(found, () => describeTrace(found, all === true));
     if (expect !== undefined && (expect === 'allowed') !== found.allowed) context.exitCode = EXIT.failed;
   });

@@ -9,6 +9,7 @@ import type { Explanation } from '../../agent/policy/explain.ts';
 import { reasonsText, verdictText } from '../../agent/policy/explaintext.ts';
 import { OfflineCluster, type FlowPort, type Peer } from './offline-cluster.ts';
 import { findPeer, parseFlowPort } from './peer.ts';
+import type { LiveNode } from './live-node.ts';
 import type { ManifestText } from './validate.ts';
 
 export interface TraceRequest {
@@ -44,12 +45,38 @@ export function trace(files: readonly ManifestText[], request: TraceRequest): Tr
     subject.isEndpoint
       ? cluster.engine.explain({ direction, subject: subject.identity.id, peer: peer.identity.id, ...port })
       : undefined;
-  const egress = explain('egress', source, destination);
-  const ingress = explain('ingress', destination, source);
+  return joined(
+    { source, destination, port },
+    explain('egress', source, destination),
+    explain('ingress', destination, source),
+  );
+}
+
+/**
+ * Traces a flow at a running agent, by the policies, identities and addresses that it knows now.
+ *
+ * @throws WeirError REQUEST_INVALID, and what the agent answers
+ */
+export async function traceLive(node: LiveNode, request: TraceRequest): Promise<Trace> {
+  const source = await node.findPeer(request.source, '--src');
+  const destination = await node.findPeer(request.destination, '--dst');
+  const port = parseFlowPort(request.port, '--dport', () => undefined);
+  const explain = async (direction: Direction, subject: Peer, peer: Peer): Promise<Explanation | undefined> =>
+    subject.isEndpoint ? await node.explain(direction, subject, peer, port) : undefined;
+  return joined(
+    { source, destination, port },
+    await explain('egress', source, destination),
+    await explain('ingress', destination, source),
+  );
+}
+
+function joined(
+  flow: Pick<Trace, 'source' | 'destination' | 'port'>,
+  egress: Explanation | undefined,
+  ingress: Explanation | undefined,
+): Trace {
   return {
-    source,
-    destination,
-    port,
+    ...flow,
     allowed: [egress, ingress].every((end) => end === undefined || end.verdict === 'allow'),
     ...(egress === undefined ? {} : { egress }),
     ...(ingress === undefined ? {} : { ingress }),

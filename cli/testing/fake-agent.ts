@@ -12,6 +12,8 @@ export class FakeAgent implements AsyncDisposable {
   readonly socket: string;
   /** Requests that change something: `METHOD path body`. */
   readonly changes: string[] = [];
+  /** What `policy trace` asked. */
+  readonly questions: Readonly<Record<string, string>>[] = [];
   status: StatusResponse = models.STATUS;
   /** What the monitor sends; then it stays open, or ends. */
   monitor: { readonly events: readonly MonitorEvent[]; readonly open: boolean } = {
@@ -82,6 +84,10 @@ export class FakeAgent implements AsyncDisposable {
     app.get('/v1/ip', () => models.IPS);
     app.get('/v1/policy', () => models.POLICY);
     app.get('/v1/policy/selectors', () => models.SELECTORS);
+    app.get<{ Querystring: Readonly<Record<string, string>> }>('/v1/policy/explain', ({ query }) => {
+      this.questions.push(query);
+      return models.explanation(query['direction']!);
+    });
     app.get('/v1/map', () => ({ maps: [...MAPS.values()].map((map, i) => (i === 0 ? { path: map.path! } : map)) }));
     app.get<{ Params: Id }>('/v1/map/:id', (request) => {
       const map = MAPS.get(request.params.id);

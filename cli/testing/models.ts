@@ -13,6 +13,7 @@ import type {
   MetricsMapFields,
   MonitorEvent,
   Policy,
+  PolicyExplanation,
   PolicyMapFields,
   SelectorCache,
   StatusResponse,
@@ -161,6 +162,24 @@ export const IPS: readonly IPListEntry[] = [
   { cidr: '10.244.0.7/32', identity: 256, hostIP: '192.0.2.1', metadata: { source: 'agent-local', name: 'web-0' } },
   { cidr: '0.0.0.0/0', identity: 2, metadata: { source: 'generated' } },
 ];
+
+/** Egress is open; ingress is denied by default, and one rule comes near. */
+export function explanation(direction: string): PolicyExplanation {
+  const origin = { kind: 'CiliumNetworkPolicy', namespace: 'shop', name: 'web', uid: '' };
+  const matched = { matched: true, text: 'all', distance: 0 };
+  const near = {
+    ...{ origin: { ...origin, path: 'spec.ingress[0]' }, action: 'allow', subject: matched, port: matched },
+    peer: { matched: false, text: 'app=admin; there is client', distance: 1 },
+    role: 'no match',
+  };
+  const question = { direction, protocol: 6, port: 80, subject: IDENTITIES[3], peer: IDENTITIES[4] };
+  return direction === 'egress'
+    ? { question, verdict: 'allow', enforced: false, defaultDeny: [], considered: [] }
+    : {
+        ...{ question, verdict: 'default-deny', enforced: true, considered: [near], nearest: near },
+        defaultDeny: [{ ...origin, path: 'spec' }],
+      };
+}
 
 export const SELECTORS: SelectorCache = [
   {

@@ -20,6 +20,25 @@ export interface Policy {
   readonly policy?: string;
 }
 
+/** Weir: what `GET /v1/policy/explain` asks: a packet as the subject's policy sees it. */
+export interface PolicyQuestion {
+  readonly direction: 'ingress' | 'egress';
+  /** Identity whose policy decides. */
+  readonly subject: number;
+  /** Identity of the other end. */
+  readonly peer: number;
+  /** IANA number. */
+  readonly protocol: number;
+  /** Destination port, or type for ICMP. */
+  readonly port: number;
+}
+
+/** Weir: answer of `GET /v1/policy/explain`: an explanation of the policy engine (`agent/policy/explain.ts`). */
+export interface PolicyExplanation {
+  readonly verdict: 'allow' | 'deny' | 'default-deny';
+  readonly [more: string]: unknown;
+}
+
 /** Answer of `GET /v1/policy/selectors`. */
 export type SelectorCache = readonly SelectorIdentityMapping[];
 

@@ -23,6 +23,8 @@ import type {
   LabelConfigurationSpec,
   MonitorEvent,
   Policy,
+  PolicyExplanation,
+  PolicyQuestion,
   SelectorCache,
   StatusResponse,
 } from '../models.ts';
@@ -69,6 +71,8 @@ export interface PolicyApi {
   identityEndpoints(): readonly IdentityEndpoints[];
   policy(): Policy;
   selectors(): SelectorCache;
+  /** @throws WeirError IDENTITY_NOT_FOUND, POLICY_CONFLICT */
+  explain(question: PolicyQuestion): PolicyExplanation;
   /** @param cidr only what lies in it */
   ips(cidr: string | undefined): readonly IPListEntry[];
 }

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import type { PolicyQuestion } from '../models.ts';
 import type { AgentApi, IpFamily } from './contract.ts';
 import * as schemas from './schemas.ts';
 
@@ -21,6 +22,13 @@ export function policyRoutes(server: FastifyInstance, { policy }: AgentApi): voi
   server.get('/v1/policy', { schema: { tags, summary: 'Policies in force' } }, () => policy.policy());
   server.get('/v1/policy/selectors', { schema: { tags, summary: 'Which identities each selector selects' } }, () =>
     policy.selectors(),
+  );
+  server.get<{ Querystring: PolicyQuestion }>(
+    '/v1/policy/explain',
+    {
+      schema: { tags, summary: 'Why a packet is allowed or denied, rule by rule', querystring: schemas.explainQuery },
+    },
+    ({ query }) => policy.explain(query),
   );
   server.get<{ Querystring: { readonly cidr?: string } }>(
     '/v1/ip',

@@ -89,6 +89,17 @@ export const daemonConfigurationSpec = closed({
 export const ipamQuery = closed({ family: { type: 'string', enum: ['ipv4', 'ipv6'] }, owner: text });
 export const ipamOwnerQuery = closed({ owner: text });
 export const ipQuery = closed({ cidr: text, labels: text });
+const whole = (maximum: number) => ({ type: 'integer', minimum: 0, maximum }) as const;
+export const explainQuery = {
+  ...closed({
+    direction: { type: 'string', enum: ['ingress', 'egress'] },
+    subject: whole(0xffff_ffff),
+    peer: whole(0xffff_ffff),
+    protocol: whole(255),
+    port: whole(65535),
+  }),
+  required: ['direction', 'subject', 'peer', 'protocol', 'port'],
+} as const;
 export const healthQuery = closed({ brief: flag });
 
 /** Headers of `POST /v1/ipam`: whether the address goes back when nobody takes it. */

@@ -229,6 +229,7 @@ describe('the API server', () => {
       '/v1/identity/endpoints',
       '/v1/policy',
       '/v1/policy/selectors',
+      '/v1/policy/explain',
       '/v1/ip',
       '/v1/map',
       '/v1/map/{name}',

@@ -5,7 +5,7 @@ import type { IdentityRegistry } from '../../identity/registry.ts';
 import type { Ipcache, IpcacheRecord } from '../../ipcache/ipcache.ts';
 import { cidrCovers, formatAddress, formatCidr, parseCidr } from '../../model/address.ts';
 import { WeirError } from '../../model/errors.ts';
-import { identityId, RESERVED_IDENTITY } from '../../model/identity.ts';
+import { identityId, RESERVED_IDENTITY, type Identity } from '../../model/identity.ts';
 import type { PolicyEngine } from '../../policy/contract.ts';
 import { hasLabels, identityModel } from './identity-model.ts';
 
@@ -55,6 +55,19 @@ export class PolicyApiAdapter implements PolicyApi {
 
   selectors(): models.SelectorCache {
     return this.#engine.selectors().map(({ selector, identities, users }) => ({ selector, identities, users }));
+  }
+
+  explain({ subject, peer, ...packet }: models.PolicyQuestion): models.PolicyExplanation {
+    // The engine knows more than the registry does: CIDR groups, services, the mode of enforcement.
+    for (const id of [subject, peer]) this.#identities.get(identityId(id));
+    const explanation = this.#engine.explain({ ...packet, subject: identityId(subject), peer: identityId(peer) });
+    const { question } = explanation;
+    // Of the engine's own records only what identifies them.
+    const plain = ({ id, labels }: Identity): Identity => ({ id, labels });
+    return {
+      ...explanation,
+      question: { ...question, subject: plain(question.subject), peer: plain(question.peer) },
+    };
   }
 
   ips(cidr: string | undefined): readonly models.IPListEntry[] {
