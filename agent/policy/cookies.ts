@@ -1,15 +1,28 @@
 /** Numbers that stand in map entries for the rules that decide them, so that the kernel's events can name the rules. */
 import type { CookieMeaning } from './contract.ts';
 import type { PeerPolicy } from './peerpolicy.ts';
-import type { RuleOrigin } from './rule.ts';
+import type { RuleOrigin, RuleStanza } from './rule.ts';
 
 export class CookieTable {
   readonly #byKey = new Map<string, number>();
   readonly #meanings = new Map<number, CookieMeaning & { readonly key: string }>();
+  readonly #byStanza = new WeakMap<RuleStanza, number>();
   #next = 1;
 
   /** The cookie of what decided an entry: the same for the same rules, whatever else changes. */
   of(policy: Pick<PeerPolicy, 'sources' | 'derivedFrom'>): number {
+    const [only, ...others] = policy.sources;
+    if (only === undefined || others.length > 0) return this.#make(policy);
+    // Most entries have one rule behind them, and every resolution asks for it again.
+    let cookie = this.#byStanza.get(only.stanza);
+    if (cookie === undefined || !this.#meanings.has(cookie)) {
+      cookie = this.#make(policy);
+      this.#byStanza.set(only.stanza, cookie);
+    }
+    return cookie;
+  }
+
+  #make(policy: Pick<PeerPolicy, 'sources' | 'derivedFrom'>): number {
     const origins = policy.sources.map(({ stanza }) => stanza.origin);
     const log = policy.sources.flatMap((source) => (source.log === undefined ? [] : [source.log]));
     return this.#intern({
