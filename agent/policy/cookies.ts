@@ -6,6 +6,8 @@ import type { RuleOrigin, RuleStanza } from './rule.ts';
 export class CookieTable {
   readonly #byKey = new Map<string, number>();
   readonly #meanings = new Map<number, CookieMeaning & { readonly key: string }>();
+  /** Results of {@link union}: every class of identities asks for much the same ones. */
+  readonly #unions = new Map<number, number>();
   readonly #byStanza = new WeakMap<RuleStanza, number>();
   #next = 1;
 
@@ -36,6 +38,14 @@ export class CookieTable {
   union(a: number, b: number): number {
     if (a === b || b === 0) return a;
     if (a === 0) return b;
+    // Cookies stay below 2^26, so that the product is exact.
+    const pair = Math.min(a, b) * 0x4000000 + Math.max(a, b);
+    let cookie = this.#unions.get(pair);
+    if (cookie === undefined) this.#unions.set(pair, (cookie = this.#unite(a, b)));
+    return cookie;
+  }
+
+  #unite(a: number, b: number): number {
     const [one, other] = [this.#meanings.get(a)!, this.#meanings.get(b)!];
     const derivedFrom = one.derivedFrom ?? other.derivedFrom;
     return this.#intern({
@@ -55,6 +65,7 @@ export class CookieTable {
 
   /** Forgets all cookies that are not in use. */
   retain(used: ReadonlySet<number>): void {
+    this.#unions.clear();
     for (const [cookie, { key }] of this.#meanings) {
       if (used.has(cookie)) continue;
       this.#meanings.delete(cookie);
