@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { NaiveNames } from '../../test/bench/fqdn-naive.ts';
+import { namePattern } from '../../dns-proxy/rules/name-pattern.ts';
 import { formatAddress, parseAddress } from '../model/address.ts';
 import { endpointId } from '../model/endpoint.ts';
 import type { AddressChange } from './links.ts';
 import { DEFAULT_NAME_LIMITS, NameCache, type NameCacheOptions } from './namecache.ts';
-import type { NameSelector } from './nameselectors.ts';
+import { NameSelectors, type NameSelector } from './nameselectors.ts';
 import { decodeNames, encodeNames } from './snapshot.ts';
 
 const SECOND = 1000;
@@ -271,5 +272,23 @@ test('what the changes add up to is what everything anew comes to', () => {
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+test('patterns are found by their ending as they are by trying each', () => {
+  const part = fc.constantFrom('a', 'b', '*', 'a*', '*b', '**', 'com');
+  const pattern = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('.'));
+  const name = fc.array(fc.constantFrom('a', 'b', 'ab', 'com'), { minLength: 1, maxLength: 4 });
+  fc.assert(
+    fc.property(fc.array(pattern, { maxLength: 6 }), name, (texts, labels) => {
+      const selectors = new NameSelectors();
+      selectors.replace([{ matchPattern: 'b.com' }, ...texts.map(selector)]);
+      const asked = `${labels.join('.')}.`;
+      const expected = new Set(['b.com', ...texts].filter((text) => namePattern(text).matches(asked)));
+      assert.deepEqual([...selectors.of(asked)].sort(), [...expected].sort());
+      selectors.replace([]);
+      assert.deepEqual([...selectors.of(asked)], []);
+    }),
+    { numRuns: 500 },
   );
 });
