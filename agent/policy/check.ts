@@ -1,5 +1,6 @@
 /** Compares answers: what `weir policy evaluate --check` reports. */
 import { evaluate } from './evaluate.ts';
+import { l7Lines } from './l7answer.ts';
 import type { Answer, Result, ScenarioLine, SubjectAnswer, Verdicts } from './scenario.ts';
 
 /** One difference between what was expected and what the engine says. */
@@ -78,7 +79,7 @@ function compareSubjects(
       got: `enforced ${String(got[field])}`,
     });
   }
-  out.push(...compareVerdicts(place, peers, expected, got));
+  out.push(...compareVerdicts(place, peers, expected, got), ...compareL7(place, expected, got));
   for (const [i, update] of (expected.updates ?? []).entries()) {
     if (update.skip !== undefined) continue;
     const found = got.updates?.[i];
@@ -87,6 +88,20 @@ function compareSubjects(
     else out.push(...compareVerdicts(at, update.peers ?? peers, update, found));
   }
   return out;
+}
+
+function compareL7(
+  place: Pick<Mismatch, 'scenario' | 'subject'>,
+  expected: SubjectAnswer,
+  got: SubjectAnswer,
+): readonly Mismatch[] {
+  // An answer without the section says nothing of it: that of large scenarios was left out.
+  if (expected.l7 === undefined) return [];
+  const [want, have] = [l7Lines(expected.l7), l7Lines(got.l7 ?? [])];
+  return [
+    ...want.filter((line) => !have.includes(line)).map((line) => ({ ...place, expected: line, got: 'nothing' })),
+    ...have.filter((line) => !want.includes(line)).map((line) => ({ ...place, expected: 'nothing', got: line })),
+  ];
 }
 
 function compareVerdicts(

@@ -7,6 +7,7 @@ import { decodePolicy, DEFAULT_DECODE_OPTIONS, formatIssue, type DecodeOptions }
 import { DEFAULT_POLICY_CONFIG, type PolicyConfig } from './config.ts';
 import type { EndpointPolicy, LookupResult, NamedPort, PolicyEngine, Redirect, RedirectPolicy } from './contract.ts';
 import { createPolicyEngine } from './engine.ts';
+import { l7Answers } from './l7answer.ts';
 import type { Rule, RuleOrigin } from './rule.ts';
 import type {
   Answer,
@@ -92,7 +93,8 @@ class Run {
     this.#policies.set(id, policy);
     if (policy.error !== undefined) return { id, error: policy.error.describe() };
     const { ingress: ingressEnforced, egress: egressEnforced } = policy.enforced;
-    return { id, ingressEnforced, egressEnforced, ...this.#verdicts(policy) };
+    const l7 = l7Answers(policy, this.initialPeers);
+    return { id, ingressEnforced, egressEnforced, ...this.#verdicts(policy), ...(l7.length > 0 && { l7 }) };
   }
 
   update(add: readonly ScenarioIdentity[], removed: readonly number[]): void {

@@ -70,9 +70,16 @@ export interface L7Answer {
   readonly dir: 'ingress' | 'egress';
   readonly proto: string;
   readonly port: number;
+  /** Of a range. */
+  readonly endPort?: number;
   readonly portName?: string;
   readonly parser: string;
   readonly peers: readonly number[];
+  readonly serverNames?: readonly string[];
+  /** `namespace/config/name` */
+  readonly listener?: string;
+  /** Rules under the name of their parser; without any, all is allowed. */
+  readonly [rules: string]: unknown;
 }
 
 export interface UpdateAnswer extends Partial<Verdicts> {
