@@ -29,6 +29,7 @@ import { systemClock } from '../model/clock.ts';
 import type { IpcacheEntry } from '../model/datapath.ts';
 import { errorText } from '../model/errors.ts';
 import { identityId } from '../model/identity.ts';
+import type { LbChanges } from '../model/service.ts';
 import { startAgent } from './agent.ts';
 import { CloudGroupFile } from './cloud-group-file.ts';
 import type { NodeKernel } from './node-kernel.ts';
@@ -54,6 +55,15 @@ class FakeKernel implements NodeKernel {
       for (const text of this.ipcacheMap.keys()) if (!kept.has(text)) this.ipcacheMap.delete(text);
       return Promise.resolve();
     },
+  };
+  readonly serviceChanges: LbChanges[] = [];
+  readonly services: NodeKernel['services'] = {
+    known: () => Promise.resolve({ frontends: [], backends: [] }),
+    apply: (changes) => {
+      this.serviceChanges.push(changes);
+      return Promise.resolve();
+    },
+    prune: () => Promise.resolve(),
   };
   lockdowns = (): never[] => [];
   maps = () => [{ name: 'weir_metrics', path: '/x/weir_metrics', size: 1 }];

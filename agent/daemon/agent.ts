@@ -14,6 +14,7 @@ import { monitorEvents } from './monitor.ts';
 import { PolicyImporter } from './policy-importer.ts';
 import { PrefixIdentities } from './prefix-identities.ts';
 import { ResourceFeed } from './resource-feed.ts';
+import { ServiceSync } from './service-sync.ts';
 import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 
 /**
@@ -94,7 +95,14 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
   });
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
-  const feed = new ResourceFeed(pods, importer, report);
+  const services = await ServiceSync.open({
+    // Node ports wait for the programs of the devices: no address, no node port.
+    node: { name: config.nodeName, addresses: [] },
+    ...{ target: rooms.kernel.services, clock },
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  });
+  undo.defer(() => services.stop());
+  const feed = new ResourceFeed(pods, importer, services, report);
   undo.defer(() => source.stop());
   await source.start((event) => {
     feed.handle(event);
@@ -106,7 +114,7 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     state: config.manifests === undefined ? 'Disabled' : 'Ok',
     msg: config.manifests === undefined ? '' : `manifests in ${config.manifests}`,
   });
-  await importer.settled();
+  await Promise.all([importer.settled(), services.begin()]);
 }
 
 function enter({ health, logger, config }: Rooms, phase: ApiPhase): void {

@@ -4,6 +4,7 @@ import type { FlowEvent } from '../flow/event.ts';
 import type { Address, Cidr } from '../model/address.ts';
 import type { EndpointDatapath, IpcacheEntry, IpcacheTarget } from '../model/datapath.ts';
 import type { EndpointId } from '../model/endpoint.ts';
+import type { LbTarget } from '../model/service.ts';
 import type { ObjectType } from '../reconcile/target.ts';
 
 /** The kernel as the whole agent sees it; `open-kernel.ts` makes the real one, tests make others. */
@@ -11,6 +12,7 @@ export interface NodeKernel extends AsyncDisposable {
   readonly endpoints: EndpointDatapath;
   readonly ipcache: IpcacheTarget;
   readonly ipcacheType: ObjectType<IpcacheEntry, Cidr>;
+  readonly services: LbTarget;
   /** Interfaces to the network. */
   readonly devices: readonly string[];
   /** MTU for pods that want none of their own, in bytes. */

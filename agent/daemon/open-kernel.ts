@@ -53,6 +53,7 @@ export async function openKernel(
     endpoints: node.endpoints,
     ipcache: node.maps.ipcache,
     ipcacheType: ipcacheEntryType,
+    services: node.maps.services,
     devices: node.network.devices.map(({ name }) => name),
     mtu: node.network.mtu,
     lockdowns: () => node.endpoints.lockdowns(),

@@ -8,15 +8,23 @@ import { decodeService } from '../k8s/service.ts';
 import type { Resource, ResourceEvent, ResourceStatus } from '../model/resource.ts';
 import { isPolicyKind, rejection, type PolicyImporter } from './policy-importer.ts';
 import { PolicyServices } from './policy-services.ts';
+import type { ServiceSync } from './service-sync.ts';
 
 /** Hands each resource to the room that wants it. One that cannot be decoded leaves what was in force. */
 export class ResourceFeed {
   readonly #pods: PodDirectory;
   readonly #policies: PolicyImporter;
   readonly #services: PolicyServices;
+  readonly #balancer: Pick<ServiceSync, 'setService' | 'setSlice'>;
   readonly #report: (status: ResourceStatus) => void;
 
-  constructor(pods: PodDirectory, policies: PolicyImporter, report: (status: ResourceStatus) => void) {
+  constructor(
+    pods: PodDirectory,
+    policies: PolicyImporter,
+    balancer: Pick<ServiceSync, 'setService' | 'setSlice'>,
+    report: (status: ResourceStatus) => void,
+  ) {
+    this.#balancer = balancer;
     this.#pods = pods;
     this.#policies = policies;
     this.#services = new PolicyServices((...service) => policies.setService(...service));
@@ -45,9 +53,13 @@ export class ResourceFeed {
     } else if (kind === 'CiliumCIDRGroup') {
       this.#policies.setCidrGroup(name, deleted ? undefined : policyCidrGroup(decodeCidrGroup(resource)));
     } else if (kind === 'Service') {
-      this.#services.setService(namespace, name, deleted ? undefined : decodeService(resource));
+      const service = deleted ? undefined : decodeService(resource);
+      this.#services.setService(namespace, name, service);
+      this.#balancer.setService(namespace, name, service);
     } else if (kind === 'EndpointSlice') {
-      this.#services.setSlice(namespace, name, deleted ? undefined : decodeEndpointSlice(resource));
+      const slice = deleted ? undefined : decodeEndpointSlice(resource);
+      this.#services.setSlice(namespace, name, slice);
+      this.#balancer.setSlice(namespace, name, slice);
     }
   }
 }

@@ -4,6 +4,7 @@ import { BpfMap } from '../kernel/bpf-map.ts';
 import { CallMap } from './maps/callmap.ts';
 import { ConntrackMap } from './maps/conntrack.ts';
 import { IpcacheMap } from './maps/ipcache.ts';
+import { LbMaps } from './maps/lb-maps.ts';
 import { LxcMap } from './maps/lxc.ts';
 import { RevisionMap } from './maps/revision.ts';
 import type { Pins } from './pins.ts';
@@ -21,6 +22,7 @@ export class NodeMaps implements Disposable {
   readonly call: CallMap;
   readonly revisions: RevisionMap;
   readonly conntrack: readonly ConntrackMap[];
+  readonly services: LbMaps;
   readonly #maps: ReadonlyMap<MapName, BpfMap>;
 
   private constructor(maps: ReadonlyMap<MapName, BpfMap>) {
@@ -30,6 +32,13 @@ export class NodeMaps implements Disposable {
     this.revisions = new RevisionMap(this.get('weir_revision'));
     this.ipcache = new IpcacheMap(this.get('weir_ipcache'), () => this.revisions.raiseNode());
     this.conntrack = [new ConntrackMap(4, this.get('weir_ct4')), new ConntrackMap(6, this.get('weir_ct6'))];
+    this.services = new LbMaps({
+      services: this.get('weir_lb_services'),
+      backends: this.get('weir_lb_backends'),
+      revnat: this.get('weir_lb_revnat'),
+      flows: this.get('weir_lb_flows'),
+      conntrack: this.conntrack,
+    });
   }
 
   /**

@@ -1,7 +1,7 @@
 /** What one service asks for, before it is known what others ask for: pure, without numbers. */
 import { addressEquals, type Address, type Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
-import { socketKey, type BackendState, type FrontendKind, type Socket } from './frontend.ts';
+import { socketKey, type BackendState, type FrontendKind, type Socket } from '../model/service.ts';
 import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint, TrafficPolicy } from './service.ts';
 
 /** A place where a connection may come out, as one service's slices describe it. */

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { parseAddress, parseCidr } from '../model/address.ts';
 import { port, PROTOCOL } from '../model/port.ts';
-import { socketKey, type Backend, type BackendId, type Frontend } from './frontend.ts';
+import { socketKey, type Backend, type BackendId, type Frontend } from '../model/service.ts';
 import { IdPool } from './id-pool.ts';
 import { LoadBalancer } from './loadbalancer.ts';
 import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint } from './service.ts';

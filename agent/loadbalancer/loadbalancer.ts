@@ -3,30 +3,16 @@ import { betterBackend, draftService, NOTHING, sameNode } from './drafts.ts';
 import type { BackendDraft, FrontendDraft, ServiceDraft } from './drafts.ts';
 import {
   FRONTEND_KINDS,
-  sameBackend,
-  sameFrontend,
   type Backend,
   type BackendId,
   type Frontend,
   type FrontendId,
-} from './frontend.ts';
+  type KnownIds,
+  type LbChanges,
+} from '../model/service.ts';
+import { sameBackend, sameFrontend } from './frontend.ts';
 import { IdPool } from './id-pool.ts';
 import type { LbNode, LbService, LbSlice } from './service.ts';
-
-/**
- * What is to be done so that the kernel is as the services say, in the order in which it loses no packet: new backends,
- * frontends, frontends that are gone, backends that are gone.
- */
-export interface LbChanges {
-  readonly backends: { readonly update: readonly Backend[]; readonly delete: readonly Backend[] };
-  readonly frontends: { readonly update: readonly Frontend[]; readonly delete: readonly Frontend[] };
-}
-
-/** Numbers that the kernel's maps hold from an earlier life of the agent, by socket key. */
-export interface KnownIds {
-  readonly frontends: Iterable<readonly [key: string, id: number]>;
-  readonly backends: Iterable<readonly [key: string, id: number]>;
-}
 
 /** What travels with a connection is 16 bits wide. */
 const FRONTEND_ID_MAX = 0xffff;

@@ -1,16 +1,19 @@
 import { Command } from 'commander';
 import type {
+  BackendMapFields,
   BPFMap,
   ConntrackMapFields,
   EndpointMapFields,
   IpcacheMapFields,
   MetricsMapFields,
+  ServiceMapFields,
 } from '../../agent/api/models.ts';
 import { withOutput, type Context, type Runner } from '../context.ts';
 import { EXIT } from '../fault.ts';
 import {
   conntrackLines,
   endpointMapRows,
+  frontendRows,
   ipcacheLookup,
   ipcacheRows,
   mapEntryRows,
@@ -31,6 +34,7 @@ export function bpfCommand(runner: Runner): Command {
     .addCommand(ipcacheCommand(runner))
     .addCommand(conntrackCommand(runner))
     .addCommand(endpointMapCommand(runner))
+    .addCommand(servicesCommand(runner))
     .addCommand(metricsCommand(runner));
 }
 
@@ -102,6 +106,17 @@ function endpointMapCommand(runner: Runner): Command {
     runner.action(list, async (context) => {
       const entries = await dumpMap<EndpointMapFields>(context, 'weir_lxc');
       await context.printTable(entries, () => endpointMapRows(entries));
+    }),
+  );
+}
+
+function servicesCommand(runner: Runner): Command {
+  const list = withOutput(new Command('list')).alias('ls').description('list frontends and the backends they lead to');
+  return new Command('lb').description('services, as the kernel translates them').addCommand(
+    runner.action(list, async (context) => {
+      const services = await dumpMap<ServiceMapFields>(context, 'weir_lb_services');
+      const backends = await dumpMap<BackendMapFields>(context, 'weir_lb_backends');
+      await context.printTable(services, () => frontendRows(services, backends));
     }),
   );
 }

@@ -1,10 +1,12 @@
 /** The kernel's other maps as cilium-dbg prints them. Pure. */
 import type {
+  BackendMapFields,
   BPFMap,
   ConntrackMapFields,
   EndpointMapFields,
   IpcacheMapFields,
   MetricsMapFields,
+  ServiceMapFields,
 } from '../../agent/api/models.ts';
 import { cidrContains, parseAddress, parseCidr, type Cidr } from '../../agent/model/address.ts';
 import { protocolName } from '../../agent/model/port.ts';
@@ -44,6 +46,20 @@ function endpointText(entry: EndpointMapFields): string {
     `id=${entry.id} sec_id=${entry.identity} ifindex=${entry.ifindex} ` +
     `mac=${entry.mac.toUpperCase()} nodemac=${entry['host-mac'].toUpperCase()}`
   );
+}
+
+/** A row a slot: the frontend itself, then each of its backends. */
+export function frontendRows(slots: readonly ServiceMapFields[], backends: readonly BackendMapFields[]): Row[] {
+  const byId = new Map(backends.map((backend) => [backend.id, backend]));
+  const rows = slots
+    .toSorted((a, b) => compare(a.frontend, b.frontend) || a.slot - b.slot)
+    .map(({ frontend, slot, id, count, type, backend }): Row => {
+      if (backend === undefined) return [frontend, `${type ?? 'unknown'}, id ${id ?? 0}, ${count ?? 0} backends`];
+      const known = byId.get(backend);
+      const text = known === undefined ? 'gone' : `${known.socket} ${known.state}`;
+      return [`${frontend} (${slot})`, `${text} (${backend})`];
+    });
+  return [['SERVICE ADDRESS', 'BACKEND ADDRESS'], ...rows];
 }
 
 /** A line a connection; the side that opened it stands first. */

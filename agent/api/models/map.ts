@@ -60,6 +60,28 @@ export type IpcacheMapFields = {
   readonly 'tunnel-endpoint'?: string;
 };
 
+/** `weir_lb_services`: slot 0 is a frontend, the others its backends. */
+export type ServiceMapFields = {
+  /** Such as `10.96.0.1:80/TCP`. */
+  readonly frontend: string;
+  readonly slot: number;
+  /** Of slot 0: the number under which the frontend travels with connections. */
+  readonly id?: number;
+  readonly count?: number;
+  /** Of slot 0: ClusterIP, LoadBalancer, ExternalIPs or NodePort. */
+  readonly type?: string;
+  /** Of the other slots: key of `weir_lb_backends`. */
+  readonly backend?: number;
+};
+
+/** `weir_lb_backends`. */
+export type BackendMapFields = {
+  readonly id: number;
+  readonly socket: string;
+  /** active, terminating or unready. */
+  readonly state: string;
+};
+
 /** `weir_lxc`. */
 export type EndpointMapFields = {
   readonly ip: string;

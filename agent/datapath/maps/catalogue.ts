@@ -5,6 +5,7 @@ import { describeCallEntry } from './callmap.ts';
 import { describeConnection } from './conntrack.ts';
 import type { DescribeEntry, DumpedEntry } from './dump.ts';
 import { describeIpcacheEntry } from './ipcache.ts';
+import { describeLbBackend, describeLbFlow, describeLbService, describeLbSocket } from './lb.ts';
 import { describeLxcEntry } from './lxc.ts';
 import { describeMetric } from './metrics.ts';
 import { describeNodeConfigEntry } from './nodeconfig.ts';
@@ -27,7 +28,7 @@ export interface PinnedMaps {
 }
 
 /** An all-zero entry of these array maps says nothing: it is left out of dumps. */
-const SPARSE: ReadonlySet<string> = new Set<MapName>(['weir_metrics', 'weir_revision']);
+const SPARSE: ReadonlySet<string> = new Set<MapName>(['weir_metrics', 'weir_revision', 'weir_lb_revnat']);
 
 const POLICY_MAP = /^weir_policy_[1-9]\d{0,4}$/;
 
@@ -49,6 +50,10 @@ export class MapCatalogue {
       weir_policystats: describePolicyStats,
       weir_node_config: describeNodeConfigEntry,
       weir_revision: describeRevisionEntry,
+      weir_lb_services: describeLbService,
+      weir_lb_backends: describeLbBackend,
+      weir_lb_revnat: describeLbSocket,
+      weir_lb_flows: describeLbFlow,
     };
   }
 

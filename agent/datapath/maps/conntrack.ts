@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatAddress, type Address } from '../../model/address.ts';
 import type { Direction } from '../../model/mapstate.ts';
-import { protocolName } from '../../model/port.ts';
+import { port, protocolName } from '../../model/port.ts';
+import { socketKey } from '../../model/service.ts';
 import {
   CT_ALLOWED,
   CT_AUDITED,
@@ -163,6 +164,14 @@ export class ConntrackMap {
     const own = addresses.filter(({ family }) => family === this.family).map(({ bytes }) => Buffer.from(bytes));
     if (own.length === 0) return { alive: 0, deleted: 0 };
     return await this.#deleteWhere((key) => own.some((bytes) => bytes.equals(key.subarray(0, size))));
+  }
+
+  /** Deletes the connections with remote ends, such as `10.96.0.1:80/TCP` of {@link socketKey}. */
+  async deleteRemote(sockets: ReadonlySet<string>): Promise<Collection> {
+    return await this.#deleteWhere((bytes) => {
+      const { remotePort, protocol } = this.family === 4 ? decode(ct4Key, bytes) : decode(ct6Key, bytes);
+      return sockets.has(socketKey({ address: remoteAddress(this.family, bytes), port: port(remotePort), protocol }));
+    });
   }
 
   /** Forgets every connection. Those that live are judged again with their next packet. */
