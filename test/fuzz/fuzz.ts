@@ -28,11 +28,17 @@ const { values, positionals } = parseArgs({
   options: {
     count: { type: 'string', default: '100000' },
     seed: { type: 'string', default: '1' },
+    help: { type: 'boolean', short: 'h', default: false },
   },
 });
+const usage = `usage: npm run fuzz -- ${Object.keys(TARGETS).join('|')} [--count N] [--seed FIRST]`;
+if (values.help) {
+  console.log(usage);
+  process.exit(0);
+}
 const target = TARGETS[positionals[0] ?? ''];
 if (positionals.length !== 1 || target === undefined) {
-  console.error(`usage: npm run fuzz -- ${Object.keys(TARGETS).join('|')} [--count N] [--seed FIRST]`);
+  console.error(usage);
   process.exit(2);
 }
 
