@@ -119,10 +119,7 @@ export function twoLookups(specific: Match | undefined, any: Match | undefined):
   return keySpecificity(any.key) > keySpecificity(specific.key) ? any.entry : specific.entry;
 }
 
-/**
- * `wanted` with a precedence that makes it win over identity 0's match: a greater one, for equals would lend it their
- * authentication.
- */
+/** `wanted` with a precedence that wins over identity 0's match: a greater one, for a longer match wins among equals. */
 function outranking(wanted: Entry, key: PortKey, other: Match | undefined): Entry {
   if (other === undefined || twoLookups({ key, entry: wanted }, other) === wanted) return wanted;
   return { ...wanted, precedence: other.entry.precedence + 1 };

@@ -57,26 +57,6 @@ ALWAYS_INLINE __u8 match_kind(bool exact, __u8 prefix)
 	return exact ? MATCH_L3_L4 : MATCH_L4_ONLY;
 }
 
-ALWAYS_INLINE __u8 wanted_auth(const struct policy_entry *entry)
-{
-	return entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
-}
-
-/*
- * An entry that does not itself name an authentication type takes that of the other match, if that one allows too, is of
- * equal precedence, and asks for more (S11): what is weaker has no say in what a stronger entry decides.
- */
-ALWAYS_INLINE __u8 auth_type_of(const struct policy_entry *entry, const struct policy_entry *other)
-{
-	__u8 own = wanted_auth(entry);
-
-	if (!other || (entry->flags & POLICY_AUTH_EXPLICIT) || (other->flags & POLICY_DENY))
-		return own;
-	if (other->precedence != entry->precedence)
-		return own;
-	return wanted_auth(other) > own ? wanted_auth(other) : own;
-}
-
 OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, struct policy_answer *answer NONNULL)
 {
 	struct policy_key key = {
@@ -87,7 +67,7 @@ OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, st
 		.protocol = question->protocol,
 		.port = question->port,
 	};
-	const struct policy_entry *exact = NULL, *any, *entry, *other;
+	const struct policy_entry *exact = NULL, *any, *entry;
 
 	if (question->identity != IDENTITY_UNKNOWN)
 		exact = bpf_map_lookup_elem(&weir_policy, &key);
@@ -99,11 +79,9 @@ OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, st
 		return 0;
 	if (exact && (!any || exact_wins(exact, any))) {
 		entry = exact;
-		other = any;
 		answer->identity = question->identity;
 	} else {
 		entry = any;
-		other = exact;
 	}
 	if (!entry)
 		return 0;
@@ -115,7 +93,8 @@ OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, st
 		return 0;
 	}
 	answer->proxy_port = entry->proxy_port;
-	answer->auth_type = auth_type_of(entry, other);
+	/* What an entry inherits stands in it already (S11): the other match has no say. */
+	answer->auth_type = entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
 	if (answer->auth_type != AUTH_NONE)
 		answer->reason = DROP_AUTH_REQUIRED;
 	else if (answer->proxy_port)

@@ -109,7 +109,7 @@ enum policy_bits { POLICY_STATIC_BITS = 40, POLICY_PROTOCOL_BITS = 8, POLICY_POR
  * a trie does not tell which prefix it found. */
 enum policy_flags {
 	POLICY_DENY          = 1 << 0,
-	POLICY_AUTH_EXPLICIT = 1 << 1, /* the rule itself names auth_type; without it the type is inherited (S11) */
+	POLICY_AUTH_EXPLICIT = 1 << 1, /* the rules name auth_type; for readers of the map */
 	POLICY_PREFIX_SHIFT  = 3,
 };
 
@@ -126,7 +126,7 @@ enum auth_type {
 	AUTH_NONE        = 0,
 	AUTH_SPIRE       = 1,
 	AUTH_ALWAYS_FAIL = 2,
-	AUTH_DISABLED    = 255, /* explicitly not wanted: behaves as none, but is never inherited over */
+	AUTH_DISABLED    = 255, /* explicitly not wanted: behaves as none */
 };
 
 /* weir_policystats: what each policy entry decided, key for key as in the endpoint's policy map. */

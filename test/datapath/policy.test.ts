@@ -120,28 +120,16 @@ const CASES: readonly Case[] = [
     expect: 'DROP_NONE',
   },
   {
-    name: 'S11: an entry inherits the authentication of the wildcard that covers it',
+    name: 'S11: the deciding entry says itself what authentication it takes: the wildcard beside it adds none',
     rules: [rule({ identity: PEER, protocol: U, port: 53 }), rule({ protocol: U, authType: 1, authExplicit: true })],
     payload: udp53,
+    expect: 'DROP_NONE',
+  },
+  {
+    name: 'S11: inherited or not, the authentication of the deciding entry is required',
+    rules: [rule({ identity: PEER, protocol: U, port: 53, authType: 1 }), rule({ protocol: U })],
+    payload: udp53,
     expect: 'DROP_AUTH_REQUIRED',
-  },
-  {
-    name: 'S11: an entry that says so itself does not inherit',
-    rules: [
-      rule({ identity: PEER, protocol: U, port: 53, authType: 255, authExplicit: true }),
-      rule({ protocol: U, authType: 1, authExplicit: true }),
-    ],
-    payload: udp53,
-    expect: 'DROP_NONE',
-  },
-  {
-    name: 'S11: a weaker entry of the same level lends no authentication',
-    rules: [
-      rule({ protocol: U, port: 53, precedence: 0x102 }),
-      rule({ identity: PEER, protocol: U, port: 53, authType: 1, authExplicit: true, precedence: 0x101 }),
-    ],
-    payload: udp53,
-    expect: 'DROP_NONE',
   },
   {
     name: 'SCTP has ports',

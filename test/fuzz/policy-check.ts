@@ -197,15 +197,7 @@ function kernelVerdict(tables: KernelTables, peer: number, protocol: number, por
   const [own, any] = [best(peer), best(0)];
   const winner = own === undefined || any === undefined ? (own ?? any) : stronger(own, any);
   if (winner === undefined || winner[1].deny) return 'deny';
-  const other = winner === own ? any : own;
-  return `allow ${winner[1].proxyPort} ${kernelAuth(winner[1], other?.[1])}`;
-}
-
-/** An entry that names no authentication takes the greater one of an equal allowance (S11). */
-function kernelAuth(entry: PolicyEntry, other: PolicyEntry | undefined): number {
-  const own = authNumber(entry);
-  if (other === undefined || entry.authExplicit || other.deny || other.precedence !== entry.precedence) return own;
-  return Math.max(own, authNumber(other));
+  return `allow ${winner[1].proxyPort} ${authNumber(winner[1])}`;
 }
 
 /** An explicit `disabled` is none. */

@@ -7,7 +7,7 @@ import { PolicyKernel } from './policy-kernel.ts';
 const CASES = 300;
 
 /** Seeds that have found something once. */
-const KNOWN = [3705, 10843, 69248];
+const KNOWN = [3705, 10843, 24454, 69248];
 
 let kernel: PolicyKernel;
 before(async () => {
