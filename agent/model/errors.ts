@@ -28,6 +28,16 @@ export const ERROR_CATALOGUE = {
   LABELS_INVALID: { status: 400, remedy: 'write labels as source:key=value' },
   ADDRESS_INVALID: { status: 400, remedy: 'give an IPv4 or IPv6 address or prefix' },
 
+  // Kubernetes API server
+  KUBERNETES_UNREACHABLE: {
+    status: 503,
+    remedy: 'see whether the API server answers at the named address; the agent goes on trying',
+  },
+  KUBERNETES_REFUSED: {
+    status: 502,
+    remedy: 'see the status of the API server; a 403 wants the verbs of install/ for the service account',
+  },
+
   // API and endpoints
   REQUEST_INVALID: { status: 400, remedy: 'correct the named field of the request' },
   ENDPOINT_NOT_FOUND: { status: 404, remedy: 'list the endpoints with `weir endpoint list`' },

@@ -4,7 +4,11 @@
 export const RESOURCE_KINDS = [
   'Namespace',
   'Node',
+  'CiliumNode',
+  'CiliumIdentity',
   'Pod',
+  'CiliumEndpoint',
+  'CiliumEndpointSlice',
   'Service',
   'EndpointSlice',
   'NetworkPolicy',
@@ -44,6 +48,7 @@ export function resourceName(r: Pick<Resource, 'kind' | 'namespace' | 'name'>): 
 
 export type ResourceEvent =
   | { readonly type: 'upsert'; readonly resource: Resource }
+  /** Only kind, namespace and name are certain: a source that missed the deletion itself has no object to show. */
   | { readonly type: 'delete'; readonly resource: Resource }
   /** Everything that existed at the start has been delivered: the consumer may enforce from here on. */
   | { readonly type: 'synced' };
