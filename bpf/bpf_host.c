@@ -13,16 +13,14 @@
 #include "lib/maps.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/scratch.h"
 
-ALWAYS_INLINE struct packet packet_of_device(struct __sk_buff *skb, __u8 direction, __u8 hook)
+ALWAYS_INLINE struct packet *packet_of_device(struct __sk_buff *skb, __u8 direction, __u8 hook)
 {
-	struct packet packet = {
-		.ether_type = skb->protocol,
-		.direction = direction,
-		.hook = hook,
-		.identity = IDENTITY_HOST,
-	};
+	struct packet *packet = new_packet(skb, direction, hook);
 
+	if (packet)
+		packet->identity = IDENTITY_HOST;
 	return packet;
 }
 
@@ -34,53 +32,59 @@ ALWAYS_INLINE bool is_ip(const struct packet *packet)
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_device(skb, DIRECTION_INGRESS, HOOK_FROM_NETDEV);
+	struct packet *packet = packet_of_device(skb, DIRECTION_INGRESS, HOOK_FROM_NETDEV);
 	const struct endpoint_info *local;
 
+	if (!packet)
+		return NO_SCRATCH;
 	/* What is not for a pod of this node is the host's, malformed or not: nothing is dropped on its behalf. */
-	if (!is_ip(&packet) || skb->pkt_type != PACKET_HOST || parse_addresses(skb, &packet))
+	if (!is_ip(packet) || skb->pkt_type != PACKET_HOST || parse_addresses(skb, packet))
 		return TCX_NEXT;
-	local = local_endpoint(packet.family, &packet.flow.destination);
+	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local))
 		return TCX_NEXT;
 	/* This node's pods are not out there: who claims to be one on the wire is lying. */
-	if (is_pod(local_endpoint(packet.family, &packet.flow.source)))
-		return drop(skb, &packet, DROP_INVALID_SOURCE_IP, 0);
-	packet.peer_identity = identity_of_source(packet.family, &packet.flow.source);
-	forwarded(skb, &packet, TRACE_FROM_NETWORK, false);
-	return call_ingress_policy(skb, &packet, local->id, packet.peer_identity);
+	if (is_pod(local_endpoint(packet->family, &packet->flow.source)))
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	packet->peer_identity = identity_of_source(packet->family, &packet->flow.source);
+	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
+	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
 }
 
 SEC("tc")
 int to_netdev(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_TO_NETDEV);
+	struct packet *packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_TO_NETDEV);
 
-	if (trace_events && trace_every_packet && is_ip(&packet))
-		parse_addresses(skb, &packet);
-	forwarded(skb, &packet, TRACE_TO_NETWORK, false);
+	if (!packet)
+		return NO_SCRATCH;
+	if (trace_events && trace_every_packet && is_ip(packet))
+		parse_addresses(skb, packet);
+	forwarded(skb, packet, TRACE_TO_NETWORK, false);
 	return TCX_NEXT;
 }
 
 SEC("tc")
 int from_host(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_FROM_HOST);
+	struct packet *packet = packet_of_device(skb, DIRECTION_EGRESS, HOOK_FROM_HOST);
 	const struct endpoint_info *local;
 
-	if (!is_ip(&packet))
+	if (!packet)
+		return NO_SCRATCH;
+	if (!is_ip(packet))
 		return TCX_NEXT;
-	if (parse_addresses(skb, &packet))
-		return drop(skb, &packet, DROP_INVALID_PACKET, 0);
-	if (stays_on_link(packet.family, &packet.flow.destination))
+	if (parse_addresses(skb, packet))
+		return drop(skb, packet, DROP_INVALID_PACKET, 0);
+	if (stays_on_link(packet->family, &packet->flow.destination))
 		return TCX_NEXT;
-	local = local_endpoint(packet.family, &packet.flow.destination);
+	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local))
-		return drop(skb, &packet, DROP_NO_LOCAL_ENDPOINT, 0);
+		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
 	/* Through the pod's own to_container, which judges: the socket that proves the host travels with the packet. */
 	if (bpf_skb_store_bytes(skb, 0, local->mac, MAC_BYTES, 0))
-		return drop(skb, &packet, DROP_WRITE_ERROR, 0);
-	forwarded(skb, &packet, TRACE_TO_ENDPOINT, false);
+		return drop(skb, packet, DROP_WRITE_ERROR, 0);
+	forwarded(skb, packet, TRACE_TO_ENDPOINT, false);
 	return bpf_redirect(local->ifindex, 0);
 }
 

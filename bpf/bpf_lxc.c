@@ -15,19 +15,18 @@
 #include "lib/neighbour.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/scratch.h"
 #include "lib/service.h"
 
-ALWAYS_INLINE struct packet packet_of_endpoint(struct __sk_buff *skb, __u8 direction, __u8 hook, __u8 origin)
+ALWAYS_INLINE struct packet *packet_of_endpoint(struct __sk_buff *skb, __u8 direction, __u8 hook, __u8 origin)
 {
-	struct packet packet = {
-		.ether_type = skb->protocol,
-		.endpoint = endpoint_id,
-		.identity = endpoint_identity,
-		.direction = direction,
-		.hook = hook,
-		.origin = origin,
-	};
+	struct packet *packet = new_packet(skb, direction, hook);
 
+	if (!packet)
+		return NULL;
+	packet->endpoint = endpoint_id;
+	packet->identity = endpoint_identity;
+	packet->origin = origin;
 	return packet;
 }
 
@@ -46,34 +45,36 @@ ALWAYS_INLINE bool is_own_address(__u8 family, const union addr *address)
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_endpoint(skb, DIRECTION_EGRESS, HOOK_FROM_CONTAINER, ORIGIN_CARRIED);
+	struct packet *packet = packet_of_endpoint(skb, DIRECTION_EGRESS, HOOK_FROM_CONTAINER, ORIGIN_CARRIED);
 	bool remarkable = false;
 	__u32 cookie = 0;
 	int reason;
 
-	if (packet.ether_type == bpf_htons(ETH_P_ARP))
-		return arp_from_container(skb, &packet);
-	if (!is_ip(&packet))
-		return drop(skb, &packet, DROP_UNSUPPORTED_L2, 0);
-	reason = parse(skb, &packet);
+	if (!packet)
+		return NO_SCRATCH;
+	if (packet->ether_type == bpf_htons(ETH_P_ARP))
+		return arp_from_container(skb, packet);
+	if (!is_ip(packet))
+		return drop(skb, packet, DROP_UNSUPPORTED_L2, 0);
+	reason = parse(skb, packet);
 	if (reason)
-		return drop(skb, &packet, reason, 0);
-	if (is_link_control(&packet))
-		return link_control_from_container(skb, &packet);
-	if (!is_own_address(packet.family, &packet.flow.source))
-		return drop(skb, &packet, DROP_INVALID_SOURCE_IP, 0);
-	if (stays_on_link(packet.family, &packet.flow.destination))
-		return drop(skb, &packet, DROP_LINK_LOCAL, 0);
+		return drop(skb, packet, reason, 0);
+	if (is_link_control(packet))
+		return link_control_from_container(skb, packet);
+	if (!is_own_address(packet->family, &packet->flow.source))
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	if (stays_on_link(packet->family, &packet->flow.destination))
+		return drop(skb, packet, DROP_LINK_LOCAL, 0);
 
-	reason = judge(skb, &packet, DIRECTION_EGRESS, &remarkable, &cookie);
+	reason = judge(skb, packet, DIRECTION_EGRESS, &remarkable, &cookie);
 	if (reason)
-		return drop(skb, &packet, reason, cookie);
+		return drop(skb, packet, reason, cookie);
 
-	if (packet.peer_endpoint) {
-		forwarded(skb, &packet, TRACE_TO_ENDPOINT, remarkable);
-		return call_ingress_policy(skb, &packet, packet.peer_endpoint, endpoint_identity);
+	if (packet->peer_endpoint) {
+		forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
+		return call_ingress_policy(skb, packet, packet->peer_endpoint, endpoint_identity);
 	}
-	forwarded(skb, &packet, TRACE_TO_STACK, remarkable);
+	forwarded(skb, packet, TRACE_TO_STACK, remarkable);
 	return TC_ACT_OK;
 }
 
@@ -99,42 +100,46 @@ ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
 SEC("tc")
 int to_container(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_TO_CONTAINER, ORIGIN_STACK);
+	struct packet *packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_TO_CONTAINER, ORIGIN_STACK);
 	int reason;
 
+	if (!packet)
+		return NO_SCRATCH;
 	/* Our own answers, and the host looking for the pod. */
-	if (packet.ether_type == bpf_htons(ETH_P_ARP))
+	if (packet->ether_type == bpf_htons(ETH_P_ARP))
 		return TC_ACT_OK;
-	if (!is_ip(&packet))
-		return drop(skb, &packet, DROP_UNSUPPORTED_L2, 0);
-	reason = parse(skb, &packet);
+	if (!is_ip(packet))
+		return drop(skb, packet, DROP_UNSUPPORTED_L2, 0);
+	reason = parse(skb, packet);
 	if (reason)
-		return drop(skb, &packet, reason, 0);
-	if (is_link_control(&packet)) {
-		if (packet.icmp_type != ND_NEIGHBOUR_SOLICIT && packet.icmp_type != ND_NEIGHBOUR_ADVERT)
-			return drop_quietly(skb, &packet, DROP_LINK_LOCAL);
+		return drop(skb, packet, reason, 0);
+	if (is_link_control(packet)) {
+		if (packet->icmp_type != ND_NEIGHBOUR_SOLICIT && packet->icmp_type != ND_NEIGHBOUR_ADVERT)
+			return drop_quietly(skb, packet, DROP_LINK_LOCAL);
 		/* A hop limit of 255 proves that it was not forwarded here from another link. */
-		return packet.hop_limit == ND_HOP_LIMIT ? TC_ACT_OK : drop(skb, &packet, DROP_FORBIDDEN_ICMP6, 0);
+		return packet->hop_limit == ND_HOP_LIMIT ? TC_ACT_OK : drop(skb, packet, DROP_FORBIDDEN_ICMP6, 0);
 	}
-	if (stays_on_link(packet.family, &packet.flow.destination))
-		return drop_quietly(skb, &packet, DROP_LINK_LOCAL);
-	return enter(skb, &packet);
+	if (stays_on_link(packet->family, &packet->flow.destination))
+		return drop_quietly(skb, packet, DROP_LINK_LOCAL);
+	return enter(skb, packet);
 }
 
 SEC("tc")
 int policy_ingress(struct __sk_buff *skb)
 {
-	struct packet packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_POLICY_INGRESS, ORIGIN_CARRIED);
+	struct packet *packet = packet_of_endpoint(skb, DIRECTION_INGRESS, HOOK_POLICY_INGRESS, ORIGIN_CARRIED);
 	int reason, verdict;
 
-	reason = parse(skb, &packet);
+	if (!packet)
+		return NO_SCRATCH;
+	reason = parse(skb, packet);
 	if (reason)
-		return drop(skb, &packet, reason, 0);
-	verdict = enter(skb, &packet);
+		return drop(skb, packet, reason, 0);
+	verdict = enter(skb, packet);
 	if (verdict != TC_ACT_OK)
 		return verdict;
 	if (write_link_addresses(skb, &endpoint_mac, &host_mac))
-		return drop(skb, &packet, DROP_WRITE_ERROR, 0);
+		return drop(skb, packet, DROP_WRITE_ERROR, 0);
 	return bpf_redirect_peer(endpoint_ifindex, 0);
 }
 

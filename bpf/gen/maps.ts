@@ -174,6 +174,18 @@ export const MAPS = {
     key: policystatsKey,
     value: traffic,
   },
+  weir_scratch: {
+    name: 'weir_scratch',
+    type: 6,
+    typeName: 'percpu_array',
+    keySize: 4,
+    valueSize: 1024,
+    maxEntries: 1,
+    flags: 0,
+    pinned: true,
+    key: u32,
+    value: undefined,
+  },
   weir_events: {
     name: 'weir_events',
     type: 27,

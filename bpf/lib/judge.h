@@ -17,6 +17,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "policy.h"
+#include "scratch.h"
 #include "service.h"
 
 struct revision {
@@ -170,7 +171,8 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 		.port_known = !(packet->shape & PACKET_UNPLACED),
 	};
 	struct policy_answer answer = {};
-	struct ct_entry entry = {};
+	struct scratch *slot = scratch();
+	struct ct_entry *entry;
 	bool proven_local = false;
 	__u8 judged;
 
@@ -184,23 +186,27 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	if (!track)
 		return DROP_NONE;
 
-	entry.judged = revision << CT_REVISION_SHIFT | judged;
-	entry.packets[CT_FORWARD] = 1;
-	entry.bytes[CT_FORWARD] = skb->len;
-	entry.peer_identity = packet->peer_identity;
-	entry.peer_endpoint = packet->peer_endpoint;
-	entry.cookie = answer.cookie;
-	entry.policy_port = packet->policy_port;
-	entry.proxy_port = answer.proxy_port;
-	entry.rev_nat = packet->rev_nat;
-	entry.direction = packet->direction;
-	entry.flags = tcp_marks(packet, CT_FORWARD);
+	if (!slot)
+		return DROP_CT_INSERT_FAILED;
+	entry = &slot->connection;
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->judged = revision << CT_REVISION_SHIFT | judged;
+	entry->packets[CT_FORWARD] = 1;
+	entry->bytes[CT_FORWARD] = skb->len;
+	entry->peer_identity = packet->peer_identity;
+	entry->peer_endpoint = packet->peer_endpoint;
+	entry->cookie = answer.cookie;
+	entry->policy_port = packet->policy_port;
+	entry->proxy_port = answer.proxy_port;
+	entry->rev_nat = packet->rev_nat;
+	entry->direction = packet->direction;
+	entry->flags = tcp_marks(packet, CT_FORWARD);
 	if (proven_local)
-		entry.flags |= CT_SOURCE_IS_LOCAL;
+		entry->flags |= CT_SOURCE_IS_LOCAL;
 	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
-		entry.flags |= CT_SEEN_NON_SYN;
-	ct_prolong(&entry, packet->flow.protocol, entry.flags);
-	if (ct_insert(packet->family, &packet->flow, packet->direction, &entry))
+		entry->flags |= CT_SEEN_NON_SYN;
+	ct_prolong(entry, packet->flow.protocol, entry->flags);
+	if (ct_insert(packet->family, &packet->flow, packet->direction, entry))
 		return DROP_CT_INSERT_FAILED;
 	return DROP_NONE;
 }
@@ -238,10 +244,7 @@ ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet,
 	return judge_again(skb, packet, entry, revision_before_lookups(revision));
 }
 
-/*
- * Judges what is no connection of its own: an ICMP error goes with the connection that it complains about. The stack is
- * all used up from here on, so the revisions are looked up when there is something to compare them with.
- */
+/* Judges what is no connection of its own: an ICMP error goes with the connection that it complains about. */
 OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	struct ct_entry *entry = NULL;
@@ -265,7 +268,9 @@ OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NON
 
 /*
  * Returns DROP_NONE or why not. What the pod sends to a service is on its way to a backend afterwards: only packets of which
- * conntrack knows nothing can be such, as connections are tracked by their backends. `remarkable` tells whether a trace of the packet would say something new. */
+ * conntrack knows nothing can be such, as connections are tracked by their backends. `remarkable` tells whether a trace of
+ * the packet would say something new.
+ */
 ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direction, bool *remarkable, __u32 *cookie)
 {
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };

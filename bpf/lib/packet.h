@@ -17,6 +17,10 @@
 /* Ends the way through TCX without a verdict of ours: whatever else is attached to the device goes next. */
 #define TCX_NEXT (-1)
 
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+
 #define ALWAYS_INLINE static __always_inline
 /* For keys on the stack that hold addresses: filled by words, not byte by byte. */
 #define BY_WORDS __attribute__((aligned(8)))
@@ -58,8 +62,8 @@ enum origin {
 };
 
 struct packet {
+	struct flow inner;    /* of an ICMP error; cleared by whoever fills it in */
 	struct flow flow;
-	struct flow inner;
 	__u16  ether_type;    /* network order */
 	__u8   family;        /* enum family; 0 when not IP */
 	__u8   shape;         /* enum packet_shape */
@@ -80,6 +84,9 @@ struct packet {
 	__u32  identity;      /* of that endpoint */
 	__u32  peer_identity; /* of the other side; 0 until someone has to know */
 };
+
+/* From here on all is zero when a program starts. */
+#define PACKET_CLEARED_FROM flow
 
 #define CB_SOURCE_IDENTITY 0
 

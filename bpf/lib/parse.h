@@ -85,6 +85,7 @@ OUT_OF_LINE int parse_quoted(struct __sk_buff *skb, struct packet *packet NONNUL
 	__u8 type = 0;
 	__u8 ports[8];
 
+	__builtin_memset(inner, 0, sizeof(*inner));
 	if (packet->family == FAMILY_IPV4) {
 		struct iphdr ip;
 

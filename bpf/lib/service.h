@@ -15,10 +15,6 @@
 #define UDP_CHECKSUM_OFFSET  6
 #define ICMP_CHECKSUM_OFFSET 2
 
-#ifndef offsetof
-#define offsetof(type, member) __builtin_offsetof(type, member)
-#endif
-
 enum packet_end { END_SOURCE, END_DESTINATION };
 
 /* Where an address stands in the IP header. */
