@@ -10,7 +10,7 @@ import { BPF, type BpfCommand, bpfRaw, mapCreate, mapFreeze, type MapSpec, MAP_T
 import { objectGet, objectPin } from './bpf-syscall.ts';
 import { ERRNO, isErrno, KernelError } from './errno.ts';
 import { closeFile, errno } from './libc.ts';
-import { memory } from './memory.ts';
+import { keep, memory } from './memory.ts';
 import { BATCH_UNSUPPORTED, MapBatch } from './map-batch.ts';
 
 /** One entry of a map, as copies that the reader may keep. */
@@ -251,6 +251,7 @@ export class BpfMap implements MapHandle, Disposable {
     try {
       return this.#run(BPF.MAP_GET_NEXT_KEY, 'scan') ? next.bytes.subarray(0, this.keySize) : undefined;
     } finally {
+      keep(next);
       bytes.writeBigUInt64LE(this.#value.address, ATTR.value);
       bytes.writeBigUInt64LE(this.#key.address, ATTR.key);
     }

@@ -7,7 +7,7 @@ import type { KoffiFunc } from 'koffi';
 import { type ErrorCode, WeirError } from '../model/errors.ts';
 import { KernelError } from './errno.ts';
 import { callAsync, errno, libc } from './libc.ts';
-import { cString, memory, type Memory } from './memory.ts';
+import { cString, keep, memory, type Memory } from './memory.ts';
 
 const syscall = libc.func('long syscall(long number, long command, uint64 attr, long size)') as KoffiFunc<
   (number: number, command: number, attr: bigint, size: number) => number
@@ -137,13 +137,16 @@ export function objectPin(fd: number, path: string): void {
   b.writeBigUInt64LE(name.address, 0);
   b.writeUInt32LE(fd, 8);
   bpf(BPF.OBJ_PIN, 16, `pin a BPF object at ${path}`);
+  keep(name);
 }
 
 /** BPF_OBJ_GET: opens what is pinned at `path`. @throws KernelError SYSCALL_FAILED, ENOENT when nothing is */
 export function objectGet(path: string): number {
   const name = cString(path);
   bpfAttr().writeBigUInt64LE(name.address, 0);
-  return bpf(BPF.OBJ_GET, 16, `open the BPF object pinned at ${path}`);
+  const fd = bpf(BPF.OBJ_GET, 16, `open the BPF object pinned at ${path}`);
+  keep(name);
+  return fd;
 }
 
 /** Where a program may be attached by a link (enum bpf_attach_type). */
@@ -187,6 +190,7 @@ export function linkDetachSync(linkFd: number): void {
 /** Runs `command` on a union of its own, on a worker thread. @throws KernelError SYSCALL_FAILED */
 export async function bpfAsync(command: BpfCommand, own: Memory, operation: string): Promise<number> {
   const done = await callAsync(syscall, SYS_BPF, command, own.address, own.bytes.length);
+  keep(own);
   if (done.result < 0) throw new KernelError('SYSCALL_FAILED', operation, done.errno);
   return done.result;
 }

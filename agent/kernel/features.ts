@@ -6,7 +6,7 @@ import { ATTACH_TYPE, BPF, bpf, bpfAttr, linkCreateSync, mapCreate, MAP_TYPE, ty
 import { ERRNO, isErrno } from './errno.ts';
 import { libbpf } from './libbpf.ts';
 import { closeFile } from './libc.ts';
-import { cString, memory } from './memory.ts';
+import { cString, keep, memory } from './memory.ts';
 
 /** BPF_PROG_TYPE_SCHED_CLS: the type of TC and TCX programs. */
 const SCHED_CLS = 3;
@@ -137,5 +137,7 @@ function loadTrivial(): number {
   b.writeUInt32LE(TRIVIAL.length / 8, 4);
   b.writeBigUInt64LE(code.address, 8);
   b.writeBigUInt64LE(license.address, 16);
-  return bpf(BPF.PROG_LOAD, 72, 'load a BPF program');
+  const fd = bpf(BPF.PROG_LOAD, 72, 'load a BPF program');
+  keep(code, license);
+  return fd;
 }

@@ -2,7 +2,7 @@
 import { BPF, type BpfCommand, bpfRaw } from './bpf-syscall.ts';
 import { ERRNO } from './errno.ts';
 import { errno } from './libc.ts';
-import { memory } from './memory.ts';
+import { keep, memory } from './memory.ts';
 
 /** Entries a chunk: 4096 updates of an LPM trie, the slowest kind, take about 8 ms. */
 const CHUNK = 4096;
@@ -96,6 +96,7 @@ export class MapBatch {
     b.writeUInt32LE(this.#map.fd, 36);
     const result = bpfRaw(command, this.#attr.address, 56);
     const number = result < 0 ? errno() : 0;
+    keep(this.#cursor, this.#keys, this.#values);
     return { count: b.readUInt32LE(32), errno: number };
   }
 }

@@ -8,12 +8,23 @@ export interface Memory {
 
 /**
  * Zeroed memory. It is the backing store of an ArrayBuffer: V8 never moves one and frees it with its last reference, so
- * hold the result for as long as the kernel may use the address. (A small typed array would not do: V8 keeps those on
+ * hold the result for as long as the kernel may use the address: in a field, or with {@link keep}. (A small typed array would not do: V8 keeps those on
  * its own heap and moves them.)
  */
 export function memory(size: number): Memory {
   const buffer = new ArrayBuffer(size);
   return { bytes: Buffer.from(buffer), address: koffi.address(buffer) };
+}
+
+/** Reached from a module, so that nothing that stands here is freed. */
+const kept: (readonly Memory[])[] = [];
+
+/**
+ * Keeps memory from being freed up to here: said after the call that uses its address. To V8 an address is a number, and
+ * in compiled code an object that no later line mentions is garbage at once, even while the kernel reads it.
+ */
+export function keep(...memories: readonly Memory[]): void {
+  kept[0] = memories;
 }
 
 /** `text` as a NUL-terminated string. */

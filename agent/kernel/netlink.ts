@@ -6,7 +6,7 @@ import type { KoffiFunc } from 'koffi';
 import { WeirError } from '../model/errors.ts';
 import { ERRNO, KernelError } from './errno.ts';
 import { callAsync, closeFile, errno, libc } from './libc.ts';
-import { memory, readCString } from './memory.ts';
+import { keep, memory, readCString } from './memory.ts';
 import { createSocket, setSocketOption, SOL_SOCKET } from './socket.ts';
 
 const send = libc.func('long send(int fd, const void *data, size_t size, int flags)') as KoffiFunc<
@@ -121,6 +121,7 @@ export class NetlinkSocket implements Disposable {
       const batch = this.#encode(requests.slice(at, at + BATCH));
       const sent = send(this.#fd, batch.data.address, batch.data.bytes.length, 0);
       if (sent < 0) throw this.#abandon(batch.sequences, requests[at]!.operation, errno());
+      keep(batch.data);
       answers.push(...this.#receive(batch.sequences));
     }
     return unwrap(answers);
@@ -133,6 +134,7 @@ export class NetlinkSocket implements Disposable {
       const batch = this.#encode(requests.slice(at, at + BATCH));
       const sent = await callAsync(send, this.#fd, batch.data.address, batch.data.bytes.length, 0);
       if (sent.result < 0) throw this.#abandon(batch.sequences, requests[at]!.operation, sent.errno);
+      keep(batch.data);
       answers.push(...this.#receive(batch.sequences));
     }
     return unwrap(answers);
@@ -144,6 +146,7 @@ export class NetlinkSocket implements Disposable {
       const batch = this.#encode([request], NLM_F.DUMP);
       const sent = send(this.#fd, batch.data.address, batch.data.bytes.length, 0);
       if (sent < 0) throw this.#abandon(batch.sequences, request.operation, errno());
+      keep(batch.data);
       const [answer] = this.#receive(batch.sequences) as [Answer];
       if (answer.error !== undefined) throw answer.error;
       if (!answer.interrupted || attempt === DUMP_ATTEMPTS) return answer.bodies;

@@ -1,6 +1,6 @@
 import { BPF, bpf, bpfAttr } from './bpf-syscall.ts';
 import { ERRNO, isErrno } from './errno.ts';
-import { memory } from './memory.ts';
+import { keep, memory } from './memory.ts';
 
 /** One packet or many through a program, without a device. */
 export interface TestRun {
@@ -51,6 +51,8 @@ export function programTestRun(programFd: number, { data, context, repeat = 1 }:
       break;
     } catch (error) {
       if (!isErrno(error, ERRNO.EINTR)) throw error;
+    } finally {
+      keep(input, output, ctxIn, ctxOut);
     }
   }
   return {
