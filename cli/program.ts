@@ -6,6 +6,7 @@ import { endpointCommand } from './commands/endpoint.ts';
 import { identityCommand, ipCommand } from './commands/identity.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { policyCommand } from './commands/policy.ts';
+import { serviceCommand } from './commands/service.ts';
 import { statusCommand } from './commands/status.ts';
 import { completeCommand, completionCommand } from './completion.ts';
 import type { Runner } from './context.ts';
@@ -21,6 +22,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(identityCommand(runner))
     .addCommand(ipCommand(runner))
     .addCommand(policyCommand(runner))
+    .addCommand(serviceCommand(runner))
     .addCommand(monitorCommand(runner))
     .addCommand(bpfCommand(runner))
     .addCommand(mapCommand(runner))

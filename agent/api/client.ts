@@ -25,6 +25,7 @@ import type {
   PolicyExplanation,
   PolicyQuestion,
   SelectorCache,
+  Service,
   StatusResponse,
 } from './models.ts';
 import { exchange, streamLines, type ApiCall } from './transport.ts';
@@ -167,6 +168,16 @@ export class ApiClient {
   explain(question: PolicyQuestion): Promise<PolicyExplanation> {
     const query = Object.entries(question).map(([name, value]) => `${name}=${value}`);
     return this.call({ method: 'GET', path: `/v1/policy/explain?${query.join('&')}` }) as Promise<PolicyExplanation>;
+  }
+
+  /** Frontends of services with their backends. */
+  services(): Promise<readonly Service[]> {
+    return this.call({ method: 'GET', path: '/v1/service' }) as Promise<readonly Service[]>;
+  }
+
+  /** @throws WeirError SERVICE_NOT_FOUND */
+  service(id: number): Promise<Service> {
+    return this.call({ method: 'GET', path: `/v1/service/${id}` }) as Promise<Service>;
   }
 
   maps(): Promise<BPFMapList> {

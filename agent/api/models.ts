@@ -8,3 +8,4 @@ export type * from './models/ipam.ts';
 export type * from './models/map.ts';
 export type * from './models/monitor.ts';
 export type * from './models/policy.ts';
+export type * from './models/service.ts';

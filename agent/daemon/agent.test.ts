@@ -414,6 +414,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     await until('a policy', async () => (await sample('cilium_policy_implementation_delay_count{source="k8s"}')) === 1);
     assert.equal(await sample('cilium_policy'), 1);
     assert.equal(await sample('cilium_policy_change_total{outcome="success"}'), 1);
+    assert.equal(await sample('cilium_services_events_total{action="add"}'), 0);
     manifest('policy.yaml', POLICY('{fromNobody: []}'));
     await until('the fault', async () => (await sample('cilium_policy_change_total{outcome="fail"}')) === 1);
     assert.ok((await sample('cilium_endpoint_regenerations_total{outcome="success"}')) >= 1);

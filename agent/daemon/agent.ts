@@ -7,6 +7,7 @@ import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
 import { PolicyApiAdapter } from './api/policy-api.ts';
+import { ServiceApiAdapter } from './api/service-api.ts';
 import { CloudGroups } from './cloud-groups.ts';
 import { drainDeleteQueue } from './delete-queue.ts';
 import { createMetrics, serveMetrics } from './metrics.ts';
@@ -14,7 +15,6 @@ import { monitorEvents } from './monitor.ts';
 import { PolicyImporter } from './policy-importer.ts';
 import { PrefixIdentities } from './prefix-identities.ts';
 import { ResourceFeed } from './resource-feed.ts';
-import { ServiceSync } from './service-sync.ts';
 import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 
 /**
@@ -27,9 +27,10 @@ import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const rooms = await openRooms(parts);
-  const { manager, nodeAddresses, kernelIpcache, families } = rooms;
+  const { manager, nodeAddresses, kernelIpcache, families, services } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
+  undo.defer(() => services.stop());
   await serve(rooms, undo);
   nodeAddresses.start(families);
   await restore(rooms);
@@ -56,12 +57,13 @@ async function serve(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
 }
 
 function apiOf(rooms: Rooms): AgentApi {
-  const { identities, engine, ipcache, manager, kernel, ipam, clock } = rooms;
+  const { identities, engine, ipcache, manager, kernel, ipam, clock, services } = rooms;
   const endpoints = new EndpointApiAdapter(manager, kernel.endpoints, ipam);
   const policy = new PolicyApiAdapter(identities, engine, ipcache, manager.index);
   return {
     endpoints,
     policy,
+    services: new ServiceApiAdapter(services),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
     daemon: new DaemonApiAdapter({ ...rooms, endpoints, policy, monitor: (signal) => monitorEvents(rooms, signal) }),
   };
@@ -78,7 +80,7 @@ async function restore(rooms: Rooms): Promise<void> {
 /** Resolves when everything that existed at the start has been taken in. */
 async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
   const { config, identities, ipcache, families, manager, kernelIpcache, engine, logger, pods, source, health } = rooms;
-  const { metrics, clock, cloudGroups } = rooms;
+  const { metrics, clock, cloudGroups, services } = rooms;
   const report = (status: ResourceStatus): void => reportStatus(rooms, status);
   const prefixes = new PrefixIdentities({
     ...{ identities, ipcache, families },
@@ -95,13 +97,6 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
   });
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
-  const services = await ServiceSync.open({
-    // Node ports wait for the programs of the devices: no address, no node port.
-    node: { name: config.nodeName, addresses: [] },
-    ...{ target: rooms.kernel.services, clock },
-    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
-  });
-  undo.defer(() => services.stop());
   const feed = new ResourceFeed(pods, importer, services, report);
   undo.defer(() => source.stop());
   await source.start((event) => {

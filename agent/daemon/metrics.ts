@@ -9,6 +9,7 @@ import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
+import type { ServiceMetrics } from './service-metrics.ts';
 
 export interface MetricsParts {
   readonly version: string;
@@ -18,6 +19,7 @@ export interface MetricsParts {
   readonly ipam: Ipam;
   readonly kernel: NodeKernel;
   readonly metrics: PolicyMetrics;
+  readonly serviceMetrics: ServiceMetrics;
 }
 
 /** Gauges under Cilium's names, read when somebody asks. */
@@ -27,6 +29,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   endpointMetrics(registry, parts);
   policyMetrics(registry, parts);
   parts.metrics.register(registry);
+  parts.serviceMetrics.register(registry);
   kernelMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',

@@ -11,6 +11,7 @@ import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
 import { formatCidr } from '../model/address.ts';
+import { errorText } from '../model/errors.ts';
 import type { Clock } from '../model/clock.ts';
 import type { ResourceSource } from '../model/resource.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
@@ -22,6 +23,8 @@ import { KernelIpcache } from './kernel-ipcache.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
+import { ServiceMetrics } from './service-metrics.ts';
+import { ServiceSync } from './service-sync.ts';
 
 /** What an agent is made with. */
 export interface AgentParts {
@@ -48,6 +51,8 @@ export interface Rooms extends AgentParts {
   readonly pods: PodDirectory;
   readonly manager: EndpointManager;
   readonly metrics: PolicyMetrics;
+  readonly services: ServiceSync;
+  readonly serviceMetrics: ServiceMetrics;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -84,6 +89,13 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const health = new Health(clock);
+  const serviceMetrics = new ServiceMetrics();
+  const services = await ServiceSync.open({
+    // Node ports wait for the programs of the devices: no address, no node port.
+    node: { name: config.nodeName, addresses: [] },
+    ...{ target: kernel.services, clock, metrics: serviceMetrics },
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  });
   return {
     ...parts,
     families,
@@ -96,6 +108,8 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     pods,
     manager,
     metrics,
+    services,
+    serviceMetrics,
   };
 }
 

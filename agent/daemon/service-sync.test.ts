@@ -53,17 +53,24 @@ class Kernel implements LbTarget {
 test('nothing is written before everything is known; then all of it, under the old numbers; then what changes', async () => {
   const target = new Kernel();
   const onError = (message: string): never => assert.fail(message);
+  const counted: string[] = [];
+  const clock = new ManualClock();
   const sync = await ServiceSync.open({
     node: { name: 'n1', addresses: [] },
-    target,
-    clock: new ManualClock(),
-    onError,
+    ...{ target, clock, onError },
+    metrics: {
+      heard: (action) => counted.push(action),
+      implemented: (action, ms) => counted.push(`${action} after ${ms}`),
+    },
   });
   sync.setService('default', 'web', web);
   sync.setSlice('default', 'web', slice);
   await Promise.resolve();
   assert.deepEqual(target.heard, []);
+  await clock.advance(20);
   await sync.begin();
+  assert.deepEqual(counted.splice(0), ['add', 'update', 'add after 20']);
+  assert.deepEqual(sync.frontends.map(socketKey), ['10.96.0.1:80/TCP']);
   assert.deepEqual(target.heard.splice(0), ['+1 10.0.0.1:80/TCP', '+7 10.96.0.1:80/TCP', 'prune to 1 and 1']);
   sync.setSlice('default', 'web', undefined);
   await sync.begin();

@@ -1,7 +1,8 @@
 import { LoadBalancer } from '../loadbalancer/loadbalancer.ts';
 import type { LbNode, LbService, LbSlice } from '../loadbalancer/service.ts';
 import type { Clock } from '../model/clock.ts';
-import type { LbTarget } from '../model/service.ts';
+import type { Backend, Frontend, LbTarget } from '../model/service.ts';
+import type { ServiceAction, ServiceMetrics } from './service-metrics.ts';
 
 /** When the kernel refused: how long until everything is written again, in milliseconds. */
 const RETRY_MS = 5_000;
@@ -10,6 +11,7 @@ export interface ServiceSyncOptions {
   readonly node: LbNode;
   readonly target: LbTarget;
   readonly clock: Clock;
+  readonly metrics?: Pick<ServiceMetrics, 'heard' | 'implemented'>;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -24,6 +26,9 @@ export class ServiceSync {
   #pending = false;
   #work: Promise<void> = Promise.resolve();
   #cancel: (() => void) | undefined;
+  readonly #known = new Set<string>();
+  /** What was heard of and is not in force yet, by service: the first change counts. */
+  readonly #heard = new Map<string, { readonly action: ServiceAction; readonly since: number }>();
 
   private constructor(options: ServiceSyncOptions, balancer: LoadBalancer) {
     this.#options = options;
@@ -35,12 +40,26 @@ export class ServiceSync {
     return new ServiceSync(options, new LoadBalancer(options.node, await options.target.known()));
   }
 
+  /** Everything that is in force, or about to be. */
+  get frontends(): readonly Frontend[] {
+    return this.#balancer.frontends;
+  }
+
+  get backends(): readonly Backend[] {
+    return this.#balancer.backends;
+  }
+
   setService(namespace: string, name: string, service: LbService | undefined): void {
+    const key = `${namespace}/${name}`;
+    this.#hear(key, service === undefined ? 'delete' : this.#known.has(key) ? 'update' : 'add');
+    if (service === undefined) this.#known.delete(key);
+    else this.#known.add(key);
     this.#balancer.setService(namespace, name, service);
     this.#schedule();
   }
 
   setSlice(namespace: string, name: string, slice: LbSlice | undefined): void {
+    this.#hear(slice?.service === undefined ? `slice ${namespace}/${name}` : `${namespace}/${slice.service}`, 'update');
     this.#balancer.setSlice(namespace, name, slice);
     this.#schedule();
   }
@@ -57,6 +76,11 @@ export class ServiceSync {
     this.#begun = false;
   }
 
+  #hear(key: string, action: ServiceAction): void {
+    this.#options.metrics?.heard(action);
+    if (!this.#heard.has(key)) this.#heard.set(key, { action, since: this.#options.clock.now() });
+  }
+
   /** Changes of one turn are written together, and one after the other. */
   #schedule(): void {
     if (!this.#begun || this.#pending) return;
@@ -70,22 +94,35 @@ export class ServiceSync {
   async #settle(): Promise<void> {
     const balancer = this.#balancer;
     const { target, clock, onError } = this.#options;
+    const heard = [...this.#heard];
     const changes = balancer.changes();
     const { frontends, backends } = balancer;
     try {
-      if (!this.#whole) {
-        await target.apply(changes);
-        return;
-      }
-      await target.apply({ backends: { update: backends, delete: [] }, frontends: { update: frontends, delete: [] } });
-      await target.prune(frontends, backends);
-      balancer.forgetUnclaimed();
-      this.#whole = false;
+      if (this.#whole) {
+        await target.apply({
+          backends: { update: backends, delete: [] },
+          frontends: { update: frontends, delete: [] },
+        });
+        await target.prune(frontends, backends);
+        balancer.forgetUnclaimed();
+        this.#whole = false;
+      } else await target.apply(changes);
+      this.#implemented(heard);
     } catch (error) {
       this.#whole = true;
       onError('services cannot be written to the kernel, trying again', error);
       this.#cancel?.();
       this.#cancel = clock.after(RETRY_MS, () => this.#schedule());
+    }
+  }
+
+  #implemented(
+    heard: readonly (readonly [string, { readonly action: ServiceAction; readonly since: number }])[],
+  ): void {
+    const { clock, metrics } = this.#options;
+    for (const [key, change] of heard) {
+      metrics?.implemented(change.action, clock.now() - change.since);
+      if (this.#heard.get(key) === change) this.#heard.delete(key);
     }
   }
 }

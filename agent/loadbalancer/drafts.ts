@@ -1,8 +1,8 @@
 /** What one service asks for, before it is known what others ask for: pure, without numbers. */
 import { addressEquals, type Address, type Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
-import { socketKey, type BackendState, type FrontendKind, type Socket } from '../model/service.ts';
-import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint, TrafficPolicy } from './service.ts';
+import { socketKey, type BackendState, type FrontendKind, type Socket, type TrafficPolicy } from '../model/service.ts';
+import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint } from './service.ts';
 
 /** A place where a connection may come out, as one service's slices describe it. */
 export interface BackendDraft extends Socket {
@@ -18,6 +18,8 @@ export interface FrontendDraft extends Socket {
   readonly kind: FrontendKind;
   readonly service: string;
   readonly portName: string;
+  readonly internalTrafficPolicy: TrafficPolicy;
+  readonly externalTrafficPolicy: TrafficPolicy;
   /** Keys of backends, sorted. */
   readonly backends: readonly string[];
   readonly externalBackends: readonly string[];
@@ -59,6 +61,8 @@ export function draftService(name: string, service: LbService, slices: readonly 
         kind,
         service: name,
         portName: port.name,
+        internalTrafficPolicy: service.internalTrafficPolicy,
+        externalTrafficPolicy: service.externalTrafficPolicy,
         backends: choose(candidates, inside, node),
         externalBackends: choose(candidates, outside, node),
         affinitySeconds: service.sessionAffinitySeconds ?? 0,

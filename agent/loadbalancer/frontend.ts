@@ -8,6 +8,8 @@ export function sameFrontend(a: Frontend, b: Frontend): boolean {
     a.kind === b.kind &&
     a.service === b.service &&
     a.portName === b.portName &&
+    a.internalTrafficPolicy === b.internalTrafficPolicy &&
+    a.externalTrafficPolicy === b.externalTrafficPolicy &&
     a.affinitySeconds === b.affinitySeconds &&
     sameList(a.backends, b.backends) &&
     sameList(a.externalBackends, b.externalBackends) &&

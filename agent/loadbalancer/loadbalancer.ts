@@ -152,9 +152,11 @@ export class LoadBalancer {
       throw error;
     }
     const numbers = (keys: readonly string[]) => keys.map((key) => this.#backends.get(key)!.id);
-    const { address, port, protocol, kind, service, portName, affinitySeconds, sourceRanges } = draft;
+    // The key is the socket's own text, of no use to whoever has the socket.
+    const { key: _key, ...said } = draft;
     return {
-      ...{ id, address, port, protocol, kind, service, portName, affinitySeconds, sourceRanges },
+      ...said,
+      id,
       backends: numbers(draft.backends),
       externalBackends: numbers(draft.externalBackends),
     };

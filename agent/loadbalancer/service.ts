@@ -1,5 +1,6 @@
 import type { Address, Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
+import type { TrafficPolicy } from '../model/service.ts';
 
 /** What load balancing needs to know of a Service; `agent/k8s`'s view of one fits. */
 export interface LbService {
@@ -15,9 +16,6 @@ export interface LbService {
   /** Seconds for which a client keeps its backend; undefined without affinity. */
   readonly sessionAffinitySeconds: number | undefined;
 }
-
-/** Local: backends of this node only. */
-export type TrafficPolicy = 'Cluster' | 'Local';
 
 export interface LbServicePort {
   /** Empty for the only port of a service. */

@@ -67,6 +67,7 @@ export const ERROR_CATALOGUE = {
   IPAM_OUT_OF_RANGE: { status: 400, remedy: 'choose an address inside the node pod CIDR' },
 
   // Services
+  SERVICE_NOT_FOUND: { status: 404, remedy: 'list the services with `weir service list`' },
   FRONTEND_TAKEN: { status: 409, remedy: 'give the services different addresses, or different ports' },
   IDS_EXHAUSTED: { status: 502, remedy: 'remove services that are not used' },
 

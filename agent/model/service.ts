@@ -14,6 +14,9 @@ export type BackendId = number & { readonly __brand: 'BackendId' };
 export const FRONTEND_KINDS = ['ClusterIP', 'LoadBalancer', 'ExternalIPs', 'NodePort'] as const;
 export type FrontendKind = (typeof FRONTEND_KINDS)[number];
 
+/** Local: backends of this node only. */
+export type TrafficPolicy = 'Cluster' | 'Local';
+
 /**
  * What a backend is good for: `active` for anything; `terminating` for the connections that it has, and for new ones where
  * nothing else is left; `unready` for the connections that it has.
@@ -35,6 +38,9 @@ export interface Frontend extends Socket {
   /** `namespace/name`. */
   readonly service: string;
   readonly portName: string;
+  /** As the Service says; `backends` and `externalBackends` are what they come to. */
+  readonly internalTrafficPolicy: TrafficPolicy;
+  readonly externalTrafficPolicy: TrafficPolicy;
   /** Chosen from for clients on this node. */
   readonly backends: readonly BackendId[];
   /** Chosen from for clients that come from outside. The same as `backends`, or this node's own. */

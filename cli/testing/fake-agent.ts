@@ -88,6 +88,15 @@ export class FakeAgent implements AsyncDisposable {
       this.questions.push(query);
       return models.explanation(query['direction']!);
     });
+    app.get('/v1/service', () => models.SERVICES);
+    app.get<{ Params: Id }>('/v1/service/:id', (request) => {
+      const found = models.SERVICES.find(({ spec }) => String(spec?.id) === request.params.id);
+      if (found === undefined)
+        throw new WeirError('SERVICE_NOT_FOUND', 'there is no such service', {
+          object: `service ${request.params.id}`,
+        });
+      return found;
+    });
     app.get('/v1/map', () => ({ maps: [...MAPS.values()].map((map, i) => (i === 0 ? { path: map.path! } : map)) }));
     app.get<{ Params: Id }>('/v1/map/:id', (request) => {
       const map = MAPS.get(request.params.id);

@@ -16,6 +16,7 @@ import type {
   PolicyExplanation,
   PolicyMapFields,
   SelectorCache,
+  Service,
   StatusResponse,
 } from '../../agent/api/models.ts';
 
@@ -105,6 +106,27 @@ export const ENDPOINT_MAP: readonly EndpointMapFields[] = [
   },
   { ip: '10.244.0.1', id: 0, ifindex: 0, mac: '', 'host-mac': '', identity: 1, host: true },
 ];
+
+export const SERVICES: readonly Service[] = [
+  service(2, { ip: '198.51.100.7', scope: 'external' }, 'LoadBalancer', ['10.244.0.7']),
+  service(2, { ip: '198.51.100.7', scope: 'internal' }, 'LoadBalancer', ['10.244.0.7', '10.244.1.9']),
+  service(1, { ip: 'fd00:96::1', scope: 'external' }, 'ClusterIP', []),
+];
+
+function service(
+  id: number,
+  frontend: { readonly ip: string; readonly scope: 'external' | 'internal' },
+  type: 'ClusterIP' | 'LoadBalancer',
+  backends: readonly string[],
+): Service {
+  const spec = {
+    id,
+    'frontend-address': { ...frontend, port: 80, protocol: 'TCP' },
+    'backend-addresses': backends.map((ip) => ({ ip, port: 8080, protocol: 'TCP', state: 'active' as const })),
+    flags: { name: 'web', namespace: 'shop', type },
+  };
+  return { spec, status: { realized: spec } };
+}
 
 export const CONNTRACK4: readonly ConntrackMapFields[] = [
   {

@@ -52,6 +52,13 @@ test('a cluster address leads to pods, under the policy of the pods', async (t) 
   node.manifest('web.yaml', serviceManifest([server]));
   await waitFor('the service', async () => (await reach('tcp', VIPS[1])) === 'ok');
 
+  await t.test('weir service list', async () => {
+    const { stdout } = await node.weir('service', 'list');
+    assert.match(stdout, /^\d+ +10\.96\.0\.10:80\/TCP +ClusterIP +1 => [\d.]+:8080\/TCP \(active\)$/m);
+    const { stdout: json } = await node.weir('service', 'list', '-o', 'jsonpath={.items[*].spec.flags.name}');
+    assert.equal(json.trim(), 'web web web web');
+  });
+
   for (const vip of VIPS) {
     for (const op of ['tcp', 'udp'] as const) {
       await t.test(`${op} to ${vip}`, async () => {

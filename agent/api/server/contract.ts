@@ -26,6 +26,7 @@ import type {
   PolicyExplanation,
   PolicyQuestion,
   SelectorCache,
+  Service,
   StatusResponse,
 } from '../models.ts';
 
@@ -77,6 +78,12 @@ export interface PolicyApi {
   ips(cidr: string | undefined): readonly IPListEntry[];
 }
 
+export interface ServiceApi {
+  list(): readonly Service[];
+  /** @throws WeirError SERVICE_NOT_FOUND */
+  get(id: number): Service;
+}
+
 export interface DaemonApi {
   readonly phase: ApiPhase;
   health(brief: boolean): StatusResponse;
@@ -100,5 +107,6 @@ export interface AgentApi {
   readonly endpoints: EndpointApi;
   readonly ipam: IpamApi;
   readonly policy: PolicyApi;
+  readonly services: ServiceApi;
   readonly daemon: DaemonApi;
 }

@@ -37,6 +37,19 @@ export function policyRoutes(server: FastifyInstance, { policy }: AgentApi): voi
   );
 }
 
+/** `/v1/service`: services as the kernel translates them. */
+export function serviceRoutes(server: FastifyInstance, { services }: AgentApi): void {
+  const tags = ['service'];
+  server.get('/v1/service', { schema: { tags, summary: 'Frontends of services with their backends' } }, () =>
+    services.list(),
+  );
+  server.get<{ Params: { readonly id: number } }>(
+    '/v1/service/:id',
+    { schema: { tags, summary: 'One frontend', params: schemas.serviceParams } },
+    ({ params }) => services.get(params.id),
+  );
+}
+
 interface IpamRequest {
   readonly Querystring: { readonly family?: IpFamily; readonly owner?: string };
   readonly Headers: { readonly expiration?: boolean };

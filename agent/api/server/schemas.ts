@@ -14,6 +14,11 @@ const closed = <P extends Readonly<Record<string, unknown>>>(properties: P) =>
 
 export const endpointParams = { type: 'object', required: ['id'], properties: { id } } as const;
 export const identityParams = { type: 'object', required: ['id'], properties: { id } } as const;
+export const serviceParams = {
+  type: 'object',
+  required: ['id'],
+  properties: { id: { type: 'integer', minimum: 1, maximum: 65_535 } },
+} as const;
 export const ipParams = { type: 'object', required: ['ip'], properties: { ip: id } } as const;
 export const mapParams = { type: 'object', required: ['name'], properties: { name: id } } as const;
 

@@ -45,7 +45,13 @@ class FakeAgent {
     const daemon = new Proxy(note('daemon'), {
       get: (target, name) => (name === 'phase' ? this.phase : name === 'monitor' ? monitor : target[name as string]),
     });
-    return { endpoints: note('endpoints'), ipam: note('ipam'), policy: note('policy'), daemon } as unknown as AgentApi;
+    return {
+      endpoints: note('endpoints'),
+      ipam: note('ipam'),
+      policy: note('policy'),
+      services: note('services'),
+      daemon,
+    } as unknown as AgentApi;
   }
 
   #answer(name: string, args: unknown[]): unknown {
@@ -230,6 +236,8 @@ describe('the API server', () => {
       '/v1/policy',
       '/v1/policy/selectors',
       '/v1/policy/explain',
+      '/v1/service',
+      '/v1/service/{id}',
       '/v1/ip',
       '/v1/map',
       '/v1/map/{name}',

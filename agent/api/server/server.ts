@@ -9,7 +9,7 @@ import type { AgentApi } from './contract.ts';
 import { daemonRoutes } from './daemon-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { sendFault } from './faults.ts';
-import { ipamRoutes, policyRoutes } from './policy-routes.ts';
+import { ipamRoutes, policyRoutes, serviceRoutes } from './policy-routes.ts';
 
 export interface ServerOptions {
   readonly api: AgentApi;
@@ -64,6 +64,7 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
   server.after(() => {
     endpointRoutes(server, api);
     policyRoutes(server, api);
+    serviceRoutes(server, api);
     ipamRoutes(server, api);
     daemonRoutes(server, api);
     server.get('/v1/openapi.json', { schema: { hide: true } }, () => server.swagger());

@@ -50,6 +50,7 @@ function frontend(id: number, backends: readonly number[]): Frontend {
     id: id as FrontendId,
     ...{ address: parseAddress(`10.96.0.${id}`), port: port(80), protocol: PROTOCOL.TCP },
     ...{ kind: 'ClusterIP', service: `default/s${id}`, portName: '', affinitySeconds: 0, sourceRanges: undefined },
+    ...{ internalTrafficPolicy: 'Cluster', externalTrafficPolicy: 'Cluster' },
     backends: backends as BackendId[],
     externalBackends: [],
   };
