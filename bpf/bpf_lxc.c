@@ -15,6 +15,7 @@
 #include "lib/neighbour.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
+#include "lib/proxy.h"
 #include "lib/scratch.h"
 #include "lib/service.h"
 
@@ -70,6 +71,13 @@ int from_container(struct __sk_buff *skb)
 	if (reason)
 		return drop(skb, packet, reason, cookie);
 
+	if (packet->proxy_port) {
+		reason = to_proxy(skb, packet);
+		if (reason)
+			return drop(skb, packet, reason, cookie);
+		forwarded(skb, packet, TRACE_TO_PROXY, remarkable);
+		return TC_ACT_OK;
+	}
 	if (packet->peer_endpoint) {
 		forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
 		return call_ingress_policy(skb, packet, packet->peer_endpoint, endpoint_identity);

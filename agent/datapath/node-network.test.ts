@@ -45,6 +45,12 @@ if (inOwnNetns(import.meta.filename)) {
       const refused = (family: 4 | 6) =>
         links.routes(family).filter(({ kind }) => kind === 'unreachable').map(({ destination }) => formatCidr(destination)); // prettier-ignore
       assert.deepEqual([refused(4), refused(6)], [['10.1.0.0/24'], ['fd00:1::/64']]);
+      const toProxies = (family: 4 | 6) => links.rules(family).filter(({ mark }) => mark?.value === 0x200);
+      for (const family of [4, 6] as const) {
+        assert.equal(toProxies(family).length, 1, 'set up twice, there once');
+        const [route] = links.routes(family, toProxies(family)[0]!.table);
+        assert.deepEqual([route?.kind, route?.destination.length], ['local', 0]);
+      }
 
       setUpNode({ ...OPTIONS, routers: [parseAddress('10.1.0.9')] });
       assert.deepEqual(addresses(), ['10.1.0.9']);
@@ -53,6 +59,7 @@ if (inOwnNetns(import.meta.filename)) {
       await tearDownNode();
       assert.deepEqual([links.link('weir_host'), links.link('weir_net')], [undefined, undefined]);
       assert.deepEqual([refused(4), refused(6)], [[], []]);
+      assert.deepEqual([toProxies(4), toProxies(6)], [[], []]);
       assert.ok(links.routes(4).some(({ destination }) => destination.length === 0));
       await links.removeLink('up0');
     });

@@ -8,6 +8,7 @@ import { addAddress, deleteAddress } from '../kernel/rtnl-address.ts';
 import { changeLink, createVeth, type Link } from '../kernel/rtnl-link.ts';
 import { deleteRoute, setRoute, type Route } from '../kernel/rtnl-route.ts';
 import { readSysctl, writeSysctl, type SysctlName } from '../kernel/sysctl.ts';
+import { forgetProxyRouting, routeToProxies } from './proxy-routing.ts';
 
 /** The pair of devices that is the node's side of the pod network; the first carries the routers' addresses. */
 const HOST_DEVICE = 'weir_host';
@@ -42,10 +43,12 @@ export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
   using links = Rtnetlink.open();
   const devices = networkDevices(links, options.devices);
   const mtu = options.mtu ?? Math.min(DEFAULT_MTU, ...devices.map((device) => device.mtu));
+  const families = new Set(options.podCidrs.map(({ address }) => address.family));
   setUpForwarding(
     devices.map(({ name }) => name),
-    new Set(options.podCidrs.map(({ address }) => address.family)),
+    families,
   );
+  routeToProxies(links, families);
   const host = hostDevice(links, mtu);
   const wanted = options.routers.map((address) => ({
     index: host.index,
@@ -69,6 +72,7 @@ export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
 export async function tearDownNode(): Promise<void> {
   using links = Rtnetlink.open();
   await links.removeLink(HOST_DEVICE);
+  forgetProxyRouting(links);
   for (const family of [4, 6] as const) {
     for (const route of links.routes(family)) if (isRefusal(route)) links.remove(deleteRoute(route));
   }

@@ -20,6 +20,7 @@ import {
   TRACE_FROM_NETWORK,
   TRACE_TO_ENDPOINT,
   TRACE_TO_NETWORK,
+  TRACE_TO_PROXY,
   TRACE_TO_STACK,
   VERDICT_ALLOW,
   VERDICT_AUDIT,
@@ -79,7 +80,7 @@ export type FlowEvent = Common &
       }
   );
 
-export type TracePoint = 'to-endpoint' | 'to-stack' | 'from-network' | 'to-network';
+export type TracePoint = 'to-endpoint' | 'to-stack' | 'from-network' | 'to-network' | 'to-proxy';
 export type PolicyVerdict = 'allow' | 'deny' | 'audit' | 'redirect';
 export type MatchKind = 'none' | 'L3-Only' | 'L3-L4' | 'L4-Only' | 'all' | 'L3-Proto' | 'Proto-Only';
 
@@ -94,6 +95,7 @@ const POINTS = new Map<number, TracePoint>([
   [TRACE_TO_STACK, 'to-stack'],
   [TRACE_FROM_NETWORK, 'from-network'],
   [TRACE_TO_NETWORK, 'to-network'],
+  [TRACE_TO_PROXY, 'to-proxy'],
 ]);
 const VERDICTS = new Map<number, PolicyVerdict>([
   [VERDICT_ALLOW, 'allow'],

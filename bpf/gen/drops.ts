@@ -15,6 +15,7 @@ export const DROP_CSUM_L3 = 153;
 export const DROP_CSUM_L4 = 154;
 export const DROP_CT_INSERT_FAILED = 155;
 export const DROP_INVALID_EXTENSION_HEADER = 156;
+export const DROP_FRAGMENT = 157;
 export const DROP_NO_SERVICE = 158;
 export const DROP_UNSUPPORTED_L2 = 166;
 export const DROP_FORBIDDEN_ICMP6 = 176;
@@ -45,6 +46,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [154, { name: 'DROP_CSUM_L4', text: "Error while correcting L4 checksum" }],
   [155, { name: 'DROP_CT_INSERT_FAILED', text: "CT: Map insertion failed" }],
   [156, { name: 'DROP_INVALID_EXTENSION_HEADER', text: "Invalid IPv6 extension header" }],
+  [157, { name: 'DROP_FRAGMENT', text: "IP fragmentation not supported" }],
   [158, { name: 'DROP_NO_SERVICE', text: "Service backend not found" }],
   [166, { name: 'DROP_UNSUPPORTED_L2', text: "Unsupported L2 protocol" }],
   [176, { name: 'DROP_FORBIDDEN_ICMP6', text: "Forbidden ICMPv6 message" }],

@@ -20,6 +20,7 @@
 	X(CSUM_L4, 154, "Error while correcting L4 checksum")                          \
 	X(CT_INSERT_FAILED, 155, "CT: Map insertion failed")                           \
 	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
+	X(FRAGMENT, 157, "IP fragmentation not supported")                             \
 	X(NO_SERVICE, 158, "Service backend not found")                                \
 	X(UNSUPPORTED_L2, 166, "Unsupported L2 protocol")                              \
 	X(FORBIDDEN_ICMP6, 176, "Forbidden ICMPv6 message")                            \

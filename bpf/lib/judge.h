@@ -15,6 +15,7 @@
 #include "event.h"
 #include "identity.h"
 #include "maps.h"
+#include "mark.h"
 #include "packet.h"
 #include "policy.h"
 #include "scratch.h"
@@ -48,15 +49,33 @@ ALWAYS_INLINE __u64 revision_before_lookups(const struct revision *revision)
 	return current + __sync_fetch_and_add(&zero, 1);
 }
 
-/* The other side's identity, for a packet of the direction that opens the connection. */
-ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, bool *proven_local)
+/* The identity of the pod for which a proxy of this node sends the packet; 0 when no proxy does. */
+ALWAYS_INLINE __u32 identity_by_proxy(struct __sk_buff *skb)
 {
+	__u32 mark = skb->mark;
+
+	return has_mark(mark, MARK_PROXY_EGRESS) && sent_by_local_socket(skb) ? identity_of_mark(mark) : 0;
+}
+
+#define CT_SOURCE_PROOF (CT_SOURCE_IS_LOCAL | CT_SOURCE_IS_MARKED)
+
+/* The other side's identity, for a packet of the direction that opens the connection. *proof is one of CT_SOURCE_PROOF, or 0. */
+ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, __u8 *proof)
+{
+	__u32 carried;
+
+
 	if (packet->direction == DIRECTION_EGRESS)
 		return identity_of_destination(packet->family, &packet->flow.destination);
 	if (packet->origin == ORIGIN_CARRIED)
 		return skb->cb[CB_SOURCE_IDENTITY];
+	carried = identity_by_proxy(skb);
+	if (carried) {
+		*proof = CT_SOURCE_IS_MARKED;
+		return carried;
+	}
 	if (sent_by_local_socket(skb)) {
-		*proven_local = true;
+		*proof = CT_SOURCE_IS_LOCAL;
 		return IDENTITY_HOST;
 	}
 	return identity_of_source(packet->family, &packet->flow.source);
@@ -69,6 +88,8 @@ ALWAYS_INLINE __u32 peer_identity_by_address(__u8 family, const union addr *peer
 		return identity_of_destination(family, peer);
 	if (entry->flags & CT_SOURCE_IS_LOCAL)
 		return IDENTITY_HOST;
+	if (entry->flags & CT_SOURCE_IS_MARKED)
+		return entry->peer_identity;
 	return identity_of_source(family, peer);
 }
 
@@ -109,10 +130,10 @@ ALWAYS_INLINE __u8 ask_policy(struct __sk_buff *skb, const struct packet *packet
 	return answer->reason;
 }
 
-ALWAYS_INLINE __u8 verdict_of(__u8 judged)
+ALWAYS_INLINE __u8 verdict_of(__u8 judged, __be16 proxy_port)
 {
 	if (judged == CT_ALLOWED)
-		return VERDICT_ALLOW;
+		return proxy_port ? VERDICT_REDIRECT : VERDICT_ALLOW;
 	return judged == CT_AUDITED ? VERDICT_AUDIT : VERDICT_DENY;
 }
 
@@ -141,23 +162,24 @@ OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet NONNULL
 	};
 	struct policy_answer answer = {};
 	__u8 before = entry->judged & CT_VERDICT_MASK;
-	bool proven_local = false;
-	__u8 judged;
+	__u8 judged, proof = 0;
 
 	if (related)
 		packet->peer_identity = peer_identity_by_address(packet->family, quoted_peer_address(packet), entry);
-	else if (packet->direction == entry->direction)
-		packet->peer_identity = peer_identity(skb, packet, &proven_local);
-	else
+	else if (packet->direction == entry->direction) {
+		packet->peer_identity = peer_identity(skb, packet, &proof);
+		entry->flags = (entry->flags & ~CT_SOURCE_PROOF) | proof;
+	} else
 		packet->peer_identity = peer_identity_by_address(packet->family, peer_address(packet), entry);
 	question.identity = packet->peer_identity;
 	judged = ask_policy(skb, packet, &question, &answer);
 	entry->peer_identity = packet->peer_identity;
 	entry->peer_endpoint = endpoint_at(packet->family, related ? quoted_peer_address(packet) : peer_address(packet));
 	entry->cookie = answer.cookie;
+	entry->proxy_port = answer.proxy_port;
 	*(volatile __u64 *)&entry->judged = revision << CT_REVISION_SHIFT | judged;
 	if (judged != before)
-		report_verdict(skb, packet, &answer, verdict_of(judged));
+		report_verdict(skb, packet, &answer, verdict_of(judged, answer.proxy_port));
 	return judged;
 }
 
@@ -173,16 +195,16 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	struct policy_answer answer = {};
 	struct scratch *slot = scratch();
 	struct ct_entry *entry;
-	bool proven_local = false;
-	__u8 judged;
+	__u8 judged, proof = 0;
 
-	packet->peer_identity = peer_identity(skb, packet, &proven_local);
+	packet->peer_identity = peer_identity(skb, packet, &proof);
 	question.identity = packet->peer_identity;
 	judged = ask_policy(skb, packet, &question, &answer);
-	report_verdict(skb, packet, &answer, verdict_of(judged));
+	report_verdict(skb, packet, &answer, verdict_of(judged, answer.proxy_port));
 	if (!passes(judged))
 		return judged;
 	packet->peer_endpoint = endpoint_at(packet->family, peer_address(packet));
+	packet->proxy_port = answer.proxy_port;
 	if (!track)
 		return DROP_NONE;
 
@@ -200,9 +222,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	entry->proxy_port = answer.proxy_port;
 	entry->rev_nat = packet->rev_nat;
 	entry->direction = packet->direction;
-	entry->flags = tcp_marks(packet, CT_FORWARD);
-	if (proven_local)
-		entry->flags |= CT_SOURCE_IS_LOCAL;
+	entry->flags = tcp_marks(packet, CT_FORWARD) | proof;
 	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
 		entry->flags |= CT_SEEN_NON_SYN;
 	ct_prolong(entry, packet->flow.protocol, entry->flags);
@@ -233,13 +253,27 @@ ALWAYS_INLINE bool answers_nothing(const struct packet *packet)
 	       !packet->flow.source_port;
 }
 
+/*
+ * Whether the packet is sent for someone else than those before it. A proxy's ports are not its pods': the next pod's query may
+ * come from the same one, and must not pass on the verdict about the last.
+ */
+ALWAYS_INLINE bool speaks_for_another(struct __sk_buff *skb, const struct packet *packet, const struct ct_entry *entry)
+{
+	__u32 carried;
+
+	if (packet->origin != ORIGIN_STACK || packet->direction != entry->direction)
+		return false;
+	carried = identity_by_proxy(skb);
+	return entry->flags & CT_SOURCE_IS_MARKED ? carried != entry->peer_identity : carried;
+}
+
 /* The verdict on a known connection under the revision in force. One load, so verdict and revision belong together. */
 ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet, struct ct_entry *entry,
-				   const struct revision *revision)
+				   const struct revision *revision, bool for_another)
 {
 	__u64 judged = *(volatile __u64 *)&entry->judged;
 
-	if (judged >> CT_REVISION_SHIFT == read_revision(revision))
+	if (judged >> CT_REVISION_SHIFT == read_revision(revision) && !for_another)
 		return judged & CT_VERDICT_MASK;
 	return judge_again(skb, packet, entry, revision_before_lookups(revision));
 }
@@ -263,7 +297,7 @@ OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NON
 	revision.endpoint = state_of(endpoint_id);
 	if (!revision.node || !revision.endpoint)
 		return DROP_ENDPOINT_NOT_READY;
-	return refusal(current_verdict(skb, packet, entry, &revision));
+	return refusal(current_verdict(skb, packet, entry, &revision, false));
 }
 
 /*
@@ -308,11 +342,13 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direc
 	else if (direction == DIRECTION_EGRESS && way == CT_FORWARD && entry->rev_nat != packet->rev_nat)
 		entry->rev_nat = packet->rev_nat;
 	packet->peer_identity = entry->peer_identity;
-	judged = current_verdict(skb, packet, entry, &revision);
+	judged = current_verdict(skb, packet, entry, &revision, speaks_for_another(skb, packet, entry));
 	*cookie = entry->cookie;
 	packet->peer_endpoint = entry->peer_endpoint;
 	if (!passes(judged))
 		return refusal(judged);
+	if (way == CT_FORWARD)
+		packet->proxy_port = entry->proxy_port;
 	*remarkable = ct_advance(entry, packet, way, skb->len);
 	return DROP_NONE;
 }

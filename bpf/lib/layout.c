@@ -12,6 +12,7 @@
 
 KEEP(struct, event)
 KEEP(struct, traffic)
+KEEP(enum, mark)
 KEEP(enum, direction)
 KEEP(enum, family)
 KEEP(enum, reserved_identity)

@@ -53,6 +53,7 @@ enum packet_shape {
 	PACKET_ICMP_ERROR = 1 << 1, /* `inner` is the flow that it complains about */
 	PACKET_UNTRACKED  = 1 << 2, /* has no reply that could be told apart: judged alone */
 	PACKET_LATER_FRAGMENT = 1 << 3, /* has no transport header of its own */
+	PACKET_FRAGMENT = 1 << 4, /* the first, or a later one */
 };
 
 /* How the identity of the other side of an ingress packet is known. */
@@ -81,6 +82,7 @@ struct packet {
 	__u8   ct_status;     /* enum ct_status */
 	__u16  peer_endpoint; /* id of the local pod on the other side; 0 when it is not one. Known once judged */
 	__u16  rev_nat;       /* key of weir_lb_revnat: the frontend it was sent to, or must seem to come from; 0 is none */
+	__be16 proxy_port;    /* where a proxy takes the connection; 0 is none. Known once judged */
 	__u32  identity;      /* of that endpoint */
 	__u32  peer_identity; /* of the other side; 0 until someone has to know */
 };

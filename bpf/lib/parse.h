@@ -209,6 +209,7 @@ OUT_OF_LINE int place_fragment(struct packet *packet NONNULL, const struct fragm
 	};
 	struct fragment_ports *known;
 
+	packet->shape |= PACKET_FRAGMENT;
 	__builtin_memcpy(key.source, &packet->flow.source, ADDR_BYTES);
 	__builtin_memcpy(key.destination, &packet->flow.destination, ADDR_BYTES);
 	if (fragment->first) {

@@ -97,8 +97,8 @@ OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, st
 	answer->auth_type = entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
 	if (answer->auth_type != AUTH_NONE)
 		answer->reason = DROP_AUTH_REQUIRED;
-	else if (answer->proxy_port)
-		answer->reason = DROP_NO_PROXY;
+	else if (answer->proxy_port && question->direction == DIRECTION_INGRESS)
+		answer->reason = DROP_NO_PROXY; /* only what pods send is taken to one so far */
 	else
 		answer->reason = DROP_NONE;
 	return 0;

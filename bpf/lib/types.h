@@ -38,6 +38,16 @@ enum reserved_identity {
 	IDENTITY_WORLD_IPV6 = 10,
 };
 
+/* ---- skb->mark: what a packet of this node says of itself (lib/mark.h) ---------------------------------------------------- */
+
+/* The kind of a mark stands in these bits, the identity that it carries in the others. */
+enum mark {
+	MARK_KIND         = 0x0f00,
+	MARK_TO_PROXY     = 0x0200, /* a pod's packet for a proxy: the node's routing takes it in */
+	MARK_PROXY        = 0x0a00, /* a proxy's listeners, and what it sends to pods */
+	MARK_PROXY_EGRESS = 0x0b00, /* what a proxy sends to a server for a pod, with the pod's identity */
+};
+
 /* ---- weir_lxc: which addresses are local, and how to deliver to them -------------------------------------------------- */
 
 struct endpoint_key {
@@ -204,6 +214,7 @@ enum ct_flags {
 	CT_RESET           = 1 << 3,
 	CT_SEEN_NON_SYN    = 1 << 4, /* picked up in mid-stream, after an eviction or an upgrade */
 	CT_SOURCE_IS_LOCAL = 1 << 5, /* opened by a socket of the host: identity host is proven, not looked up */
+	CT_SOURCE_IS_MARKED = 1 << 6, /* opened by a proxy for a pod, whose identity peer_identity is */
 };
 enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
 
@@ -355,6 +366,7 @@ enum trace_point {
 	TRACE_TO_STACK     = 1,
 	TRACE_FROM_NETWORK = 2,
 	TRACE_TO_NETWORK   = 3,
+	TRACE_TO_PROXY     = 4,
 };
 
 /* What conntrack knew of a packet. */
