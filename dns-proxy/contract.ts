@@ -149,6 +149,8 @@ export type AgentMessage =
   | ({ readonly type: 'change' } & RulesChange)
   /** The kernel holds what policies need of these answers, or never will. */
   | ({ readonly type: 'ack'; readonly answers: readonly number[] } & LearnTimes)
+  /** These answers are no longer known: the next like them waits again. All of an endpoint, or all there are. */
+  | { readonly type: 'forget'; readonly endpoint?: number }
   /** Whether anybody wants to see {@link QueryRecord}s. */
   | { readonly type: 'watch'; readonly queries: boolean };
 
@@ -176,10 +178,13 @@ export interface LearnTimes {
 /** What the agent does with a proxy; one that has gone and come back is the same. */
 export interface ProxyListener {
   /**
-   * A proxy listens on `port`, and wants to know everything: call `replace` once all is known. Answers that it learned while
-   * nobody listened follow, with `waiting` false. Also called when a proxy came back, perhaps on another port.
+   * A proxy listens on `port`, and wants to know everything: call `replace` once all is known. Also called when a proxy came
+   * back, perhaps on another port.
+   *
+   * @param backlog what endpoints have learned so far and may still use, with `waiting` false: an agent that was away has to
+   *     know it before it takes anything out of the kernel's ipcache
    */
-  connected(port: number): void;
+  connected(port: number, backlog: readonly LearnedAnswer[]): void;
   /** There is no proxy any more, or it cannot be reached: what is diverted to it is dropped until one is. */
   lost(): void;
   /**
@@ -199,5 +204,7 @@ export interface DnsProxy extends AsyncDisposable {
   readonly port: number | undefined;
   replace(endpoints: readonly EndpointNames[], grants: NameGrants): void;
   change(change: RulesChange): void;
+  /** When addresses were closed that leases still name, as by `weir fqdn cache clean`: the next answer with one waits again. */
+  forget(endpoint?: number): void;
   watch(queries: boolean): void;
 }
