@@ -55,6 +55,7 @@ async function run(config: Config): Promise<number> {
         warmPrograms: config.warmPrograms,
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),
+        routing: config.routing,
       },
       systemClock,
       (message, error) => logger.error({ err: error }, message),

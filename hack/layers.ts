@@ -24,6 +24,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'agent/identity', may: ['agent/model', 'agent/policy', 'agent/state'] },
   { room: 'agent/ipcache', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/fqdn', may: ['agent/model', 'agent/policy', 'dns-proxy/rules'] },
+  { room: 'agent/nodes', may: ['agent/model', 'agent/policy', 'agent/ipcache'] },
   { room: 'agent/loadbalancer', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/ipam', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/k8s', may: ['agent/model', 'agent/policy/api', 'agent/policy/contract.ts'] },

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseDocument } from 'yaml';
 import { parseCidr, type Cidr } from '../model/address.ts';
+import type { Routing } from '../model/datapath.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { environmentName, OPTIONS, type Option, type OptionName } from './options.ts';
 
@@ -28,6 +29,7 @@ export interface Config {
   readonly devices: readonly string[];
   /** Bytes; undefined: to be found. */
   readonly mtu: number | undefined;
+  readonly routing: Routing;
   /** Sets of programs to keep loaded ahead of the pods that will need them. */
   readonly warmPrograms: number;
   readonly labelRules: readonly string[];
@@ -154,6 +156,12 @@ function toConfig(reader: Reader, uninstall: boolean): Config {
     podCidrs,
     devices: reader.list('devices'),
     mtu: reader.optionalNumber('mtu', 1280, 65535),
+    routing: Object.freeze({
+      mode: reader.oneOf('routing-mode', ['tunnel', 'native']),
+      tunnelPort: readTunnel(reader),
+      underlay: reader.oneOf('underlay-protocol', ['ipv4', 'ipv6']) === 'ipv4' ? 4 : 6,
+      autoDirectNodeRoutes: reader.flag('auto-direct-node-routes'),
+    }),
     warmPrograms: reader.number('warm-programs', 0, 1000),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
@@ -173,6 +181,12 @@ function readPodCidrs(reader: Reader): Config['podCidrs'] {
     cidrs[family] = cidr;
   }
   return Object.freeze(cidrs);
+}
+
+/** VXLAN is the one protocol there is; whoever asks for another must learn that. */
+function readTunnel(reader: Reader): number {
+  reader.oneOf('tunnel-protocol', ['vxlan']);
+  return reader.number('tunnel-port', 1, 65535);
 }
 
 function readListen(reader: Reader): Config['metricsListen'] {

@@ -24,9 +24,9 @@ import { Broadcast } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { ManifestSource } from '../k8s/manifest-source.ts';
-import { formatCidr, parseAddress } from '../model/address.ts';
+import { formatAddress, formatCidr, parseAddress } from '../model/address.ts';
 import { systemClock } from '../model/clock.ts';
-import type { IpcacheEntry } from '../model/datapath.ts';
+import type { IpcacheEntry, RemoteNode } from '../model/datapath.ts';
 import { errorText } from '../model/errors.ts';
 import { identityId } from '../model/identity.ts';
 import type { LbChanges } from '../model/service.ts';
@@ -53,6 +53,13 @@ class FakeKernel implements NodeKernel {
     prune: (desired) => {
       const kept = new Set(desired.map(({ prefix }) => formatCidr(prefix)));
       for (const text of this.ipcacheMap.keys()) if (!kept.has(text)) this.ipcacheMap.delete(text);
+      return Promise.resolve();
+    },
+  };
+  remoteNodes: readonly RemoteNode[] = [];
+  readonly nodes: NodeKernel['nodes'] = {
+    set: (nodes) => {
+      this.remoteNodes = nodes;
       return Promise.resolve();
     },
   };
@@ -311,6 +318,46 @@ describe('the agent', () => {
     assert.ok(logged.some((line) => line.includes('b.json')));
     assert.equal(kernel.identityAt('192.0.2.0/24'), undefined);
     assert.equal(kernel.identityAt('10.0.0.2/32'), 256);
+  });
+
+  test('learns the cluster from what others announce: nodes, endpoints, numbers of identities', async () => {
+    await start('--routing-mode', 'tunnel');
+    const web = await add('web');
+    assert.equal(web.status?.identity?.id, 256);
+    manifest('policy.yaml', POLICY('{fromEndpoints: [{matchLabels: {app: far}}]}'));
+    const labels = (app: string): string =>
+      `{"k8s:app": ${app}, "k8s:io.kubernetes.pod.namespace": default, "k8s:io.cilium.k8s.policy.cluster": default,
+        "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name": default,
+        "k8s:io.cilium.k8s.policy.serviceaccount": default}`;
+    const object = (kind: string, name: string, rest: string): string =>
+      `---\napiVersion: cilium.io/v2\nkind: ${kind}\nmetadata: {name: "${name}"}\n${rest}\n`;
+    manifest(
+      'cluster.yaml',
+      object('CiliumIdentity', '4000', `security-labels: ${labels('web')}`) +
+        object('CiliumIdentity', '4001', `security-labels: ${labels('far')}`) +
+        object(
+          'CiliumNode',
+          'n2',
+          'spec: {addresses: [{type: InternalIP, ip: 198.51.100.2}], ipam: {podCIDRs: [10.0.2.0/24]}}',
+        ) +
+        object(
+          'CiliumEndpoint',
+          'far',
+          'status: {identity: {id: 4001}, networking: {addressing: [{ipv4: 10.0.2.9}], node: 198.51.100.2}}',
+        ),
+    );
+    await until('the remote pod', () => kernel.identityAt('10.0.2.9/32') === 4001);
+    assert.equal(formatAddress(kernel.ipcacheMap.get('10.0.2.9/32')!.tunnelEndpoint!), '198.51.100.2');
+    assert.equal(kernel.identityAt('198.51.100.2/32'), 6);
+    await until('the node', () => kernel.remoteNodes.length === 1);
+    assert.deepEqual(kernel.remoteNodes[0]!.podCidrs.map(formatCidr), ['10.0.2.0/24']);
+    await until('the number of the cluster', () => kernel.identityAt('10.0.0.2/32') === 4000);
+    assert.equal((await api.endpoint(String(web.id))).status?.identity?.id, 4000);
+    await until('the policy', async () => (await ingress())?.includes(4001) === true);
+    manifest('cluster.yaml', '# all gone');
+    rmSync(join(dir, 'manifests', 'cluster.yaml'));
+    await until('the end', () => kernel.identityAt('10.0.2.9/32') === undefined && kernel.remoteNodes.length === 0);
+    assert.equal(kernel.identityAt('10.0.0.2/32'), 4000, 'a pod keeps its number as long as it lives');
   });
 
   test('gives out addresses, and takes back what is not an endpoint’s', async () => {

@@ -27,7 +27,7 @@ import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const rooms = await openRooms(parts);
-  const { manager, nodeAddresses, kernelIpcache, families, services } = rooms;
+  const { manager, nodeAddresses, kernelIpcache, families, services, cluster } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
   undo.defer(() => services.stop());
@@ -36,6 +36,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await restore(rooms);
   await followResources(rooms, undo);
   await manager.activate();
+  undo.defer(() => cluster.stop());
+  await cluster.begin();
   await kernelIpcache.resync();
   await drainQueue(rooms);
   enter(rooms, 'ready');
@@ -97,7 +99,7 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
   });
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
-  const feed = new ResourceFeed(pods, importer, services, report);
+  const feed = new ResourceFeed(pods, importer, services, rooms.cluster.feed, report);
   undo.defer(() => source.stop());
   await source.start((event) => {
     feed.handle(event);

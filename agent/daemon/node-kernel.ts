@@ -2,7 +2,7 @@ import type { BPFMap } from '../api/models.ts';
 import type { Subscription } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
 import type { Address, Cidr } from '../model/address.ts';
-import type { EndpointDatapath, IpcacheEntry, IpcacheTarget } from '../model/datapath.ts';
+import type { EndpointDatapath, IpcacheEntry, IpcacheTarget, NodeTarget, Routing } from '../model/datapath.ts';
 import type { EndpointId } from '../model/endpoint.ts';
 import type { LbTarget } from '../model/service.ts';
 import type { ObjectType } from '../reconcile/target.ts';
@@ -13,6 +13,7 @@ export interface NodeKernel extends AsyncDisposable {
   readonly ipcache: IpcacheTarget;
   readonly ipcacheType: ObjectType<IpcacheEntry, Cidr>;
   readonly services: LbTarget;
+  readonly nodes: NodeTarget;
   /** Interfaces to the network. */
   readonly devices: readonly string[];
   /** MTU for pods that want none of their own, in bytes. */
@@ -44,4 +45,5 @@ export interface KernelSettings {
   /** The router's addresses: the host's towards pods, and the pods' gateways. */
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];
+  readonly routing: Routing;
 }

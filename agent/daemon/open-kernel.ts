@@ -29,11 +29,11 @@ export async function openKernel(
   onError: (message: string, error: unknown) => void,
 ): Promise<NodeKernel> {
   requireFeatures(probeFeatures());
-  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs } = settings;
+  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs, routing } = settings;
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
-      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, monotonic, warmPrograms },
+      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, monotonic, warmPrograms },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       ...(mtu !== undefined && { mtu }),
     }),
@@ -54,6 +54,7 @@ export async function openKernel(
     ipcache: node.maps.ipcache,
     ipcacheType: ipcacheEntryType,
     services: node.maps.services,
+    nodes: node.nodes,
     devices: node.network.devices.map(({ name }) => name),
     mtu: node.network.mtu,
     lockdowns: () => node.endpoints.lockdowns(),

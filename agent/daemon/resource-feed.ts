@@ -6,6 +6,7 @@ import { decodePod } from '../k8s/pod.ts';
 import { policyCidrGroup } from '../k8s/policy-view.ts';
 import { decodeService } from '../k8s/service.ts';
 import type { Resource, ResourceEvent, ResourceStatus } from '../model/resource.ts';
+import type { ClusterFeed } from './cluster-feed.ts';
 import { isPolicyKind, rejection, type PolicyImporter } from './policy-importer.ts';
 import { PolicyServices } from './policy-services.ts';
 import type { ServiceSync } from './service-sync.ts';
@@ -16,15 +17,18 @@ export class ResourceFeed {
   readonly #policies: PolicyImporter;
   readonly #services: PolicyServices;
   readonly #balancer: Pick<ServiceSync, 'setService' | 'setSlice'>;
+  readonly #cluster: ClusterFeed;
   readonly #report: (status: ResourceStatus) => void;
 
   constructor(
     pods: PodDirectory,
     policies: PolicyImporter,
     balancer: Pick<ServiceSync, 'setService' | 'setSlice'>,
+    cluster: ClusterFeed,
     report: (status: ResourceStatus) => void,
   ) {
     this.#balancer = balancer;
+    this.#cluster = cluster;
     this.#pods = pods;
     this.#policies = policies;
     this.#services = new PolicyServices((...service) => policies.setService(...service));
@@ -60,7 +64,8 @@ export class ResourceFeed {
       const slice = deleted ? undefined : decodeEndpointSlice(resource);
       this.#services.setSlice(namespace, name, slice);
       this.#balancer.setSlice(namespace, name, slice);
-    }
+      this.#cluster.takeSlice(resource, slice);
+    } else this.#cluster.take(resource, deleted);
   }
 }
 

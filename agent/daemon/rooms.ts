@@ -17,6 +17,7 @@ import type { ResourceSource } from '../model/resource.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
+import { Cluster } from './cluster.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
@@ -53,6 +54,7 @@ export interface Rooms extends AgentParts {
   readonly metrics: PolicyMetrics;
   readonly services: ServiceSync;
   readonly serviceMetrics: ServiceMetrics;
+  readonly cluster: Cluster;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -73,6 +75,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     clock,
     onChange: ({ added, removed }) =>
       engine.apply({ identities: added, removedIdentities: removed.map(({ id }) => id) }),
+    onRenumbered: () => manager.identitiesRenumbered(),
   });
   for (const problem of problems) logger.error({ code: problem.code }, problem.describe());
   const ipcache = new Ipcache();
@@ -89,6 +92,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const health = new Health(clock);
+  const cluster = new Cluster({
+    ...{ config, clock, ipcache, identities, kernel, manager, nodeAddresses },
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  });
   const serviceMetrics = new ServiceMetrics();
   const services = await ServiceSync.open({
     // Node ports wait for the programs of the devices: no address, no node port.
@@ -110,6 +117,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     metrics,
     services,
     serviceMetrics,
+    cluster,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Address, Cidr } from '../model/address.ts';
+import type { Routing } from '../model/datapath.ts';
 import { endpointId } from '../model/endpoint.ts';
 import { RESERVED_IDENTITY } from '../model/identity.ts';
 import { KernelDatapath } from './datapath.ts';
@@ -7,6 +8,7 @@ import { Loader, type ProgramSettings } from './loader.ts';
 import { MapCatalogue } from './maps/catalogue.ts';
 import { writeNodeConfig } from './maps/nodeconfig.ts';
 import { NodeMaps, type MapSizes } from './node-maps.ts';
+import { NodeRoutes } from './node-routes.ts';
 import { setUpNode, tearDownNode, type NodeNetwork } from './node-network.ts';
 import { Pins } from './pins.ts';
 
@@ -21,6 +23,7 @@ export interface KernelNodeOptions {
   /** Interfaces to the network; empty: those of the default routes. */
   readonly devices: readonly string[];
   readonly mtu?: number;
+  readonly routing: Routing;
   readonly settings?: ProgramSettings;
   readonly sizes?: MapSizes;
   /** How many sets of endpoints' programs to load ahead; about 0.6 MB each, most of it the kernel's. */
@@ -37,6 +40,7 @@ export class KernelNode implements Disposable {
   readonly maps: NodeMaps;
   readonly endpoints: KernelDatapath;
   readonly catalogue: MapCatalogue;
+  readonly nodes: NodeRoutes;
   readonly #stack: DisposableStack;
 
   private constructor(parts: Omit<KernelNode, typeof Symbol.dispose>, stack: DisposableStack) {
@@ -44,6 +48,7 @@ export class KernelNode implements Disposable {
     this.maps = parts.maps;
     this.endpoints = parts.endpoints;
     this.catalogue = parts.catalogue;
+    this.nodes = parts.nodes;
     this.#stack = stack;
   }
 
@@ -76,7 +81,9 @@ export class KernelNode implements Disposable {
       }),
     );
     const catalogue = new MapCatalogue(pins, options.monotonic);
-    return new KernelNode({ network, maps, endpoints, catalogue }, undo.move());
+    const { routing, routers } = options;
+    const nodes = new NodeRoutes({ routing, routers, hostIfIndex: network.host.index, mtu: network.mtu });
+    return new KernelNode({ network, maps, endpoints, catalogue, nodes }, undo.move());
   }
 
   /** Gives up descriptors; everything in the kernel goes on enforcing. */

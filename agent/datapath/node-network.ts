@@ -7,6 +7,7 @@ import { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { addAddress, deleteAddress } from '../kernel/rtnl-address.ts';
 import { changeLink, createVeth, type Link } from '../kernel/rtnl-link.ts';
 import { deleteRoute, setRoute, type Route } from '../kernel/rtnl-route.ts';
+import { isNodeRoute } from './node-routes.ts';
 import { readSysctl, writeSysctl, type SysctlName } from '../kernel/sysctl.ts';
 import { forgetProxyRouting, routeToProxies } from './proxy-routing.ts';
 
@@ -74,7 +75,9 @@ export async function tearDownNode(): Promise<void> {
   await links.removeLink(HOST_DEVICE);
   forgetProxyRouting(links);
   for (const family of [4, 6] as const) {
-    for (const route of links.routes(family)) if (isRefusal(route)) links.remove(deleteRoute(route));
+    for (const route of links.routes(family)) {
+      if (isRefusal(route) || isNodeRoute(route)) links.remove(deleteRoute(route));
+    }
   }
 }
 

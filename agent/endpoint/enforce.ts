@@ -1,4 +1,4 @@
-import type { Address, Cidr } from '../model/address.ts';
+import { fullPrefix } from '../model/address.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
 import type { EndpointPolicy } from '../policy/contract.ts';
@@ -163,11 +163,6 @@ export function forgetSubject(environment: EndpointEnvironment, endpoint: Endpoi
   endpoint.policy = undefined;
   policy?.dispose();
   if (identity !== undefined) environment.identities.release(identity.id);
-}
-
-/** The prefix that covers this address alone. */
-function fullPrefix(address: Address): Cidr {
-  return { address, length: address.bytes.length * 8 };
 }
 
 function ipcacheOwner(endpoint: Endpoint): string {

@@ -7,7 +7,7 @@ import { attachmentKey, type Endpoint, type EndpointLabels, type EndpointOptions
 import { refreshedLabels } from './endpoint-labels.ts';
 import { applyPolicy, changeIdentity, install, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
-import { NamedPortIndex } from './named-ports.ts';
+import { NamedPortIndex, type IdentityPorts } from './named-ports.ts';
 import type { PodChange } from './pod-directory.ts';
 import { recordOf } from './record.ts';
 import { removeEndpoint } from './remove.ts';
@@ -106,6 +106,20 @@ export class EndpointManager {
       endpoint.policy?.update({ namedPorts: this.#namedPorts.portsOf(endpoint) });
     }
     this.#namedPorts.update(this.index.list());
+  }
+
+  /** Ports by name of the endpoints of other nodes that `owner` announces; what it said before is void. */
+  announcePorts(owner: string, endpoints: readonly IdentityPorts[]): void {
+    this.#namedPorts.announce(owner, endpoints);
+  }
+
+  /** Numbers of label sets may have changed: endpoints whose identity has another number now get that one. */
+  identitiesRenumbered(): void {
+    if (!this.#active) return;
+    for (const endpoint of this.index.list()) {
+      if (endpoint.identity === undefined || this.#environment.identities.isCurrent(endpoint.identity)) continue;
+      this.#inBackground(this.#schedule(endpoint, 'its labels have another number in the cluster'));
+    }
   }
 
   /** Takes up what the last run left; enforcement stays as it is in the kernel until {@link activate}. */
@@ -220,7 +234,8 @@ export class EndpointManager {
     if (
       identity === undefined ||
       policy === undefined ||
-      labelSetKey(identity.labels) !== labelSetKey(labels.identity)
+      labelSetKey(identity.labels) !== labelSetKey(labels.identity) ||
+      !this.#environment.identities.isCurrent(identity)
     ) {
       endpoint.become('waiting-for-identity', reason);
       endpoint.become('waiting-to-regenerate', 'labels are known');

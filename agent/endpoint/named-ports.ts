@@ -3,10 +3,23 @@ import type { NamedPort, PolicyEngine } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { PodDirectory } from './pod-directory.ts';
 
-/** Tells the engine which ports the endpoints of an identity call by name, together (S35). */
+/** Ports that pods of an identity call by name. */
+export interface IdentityPorts {
+  readonly identity: IdentityId;
+  readonly namedPorts: readonly NamedPort[];
+}
+
+/** Ports by their text, each with how many say it. */
+type Counted = Map<string, { readonly port: NamedPort; count: number }>;
+
+/** Tells the engine which ports the endpoints of an identity call by name, together (S35): this node's and the others'. */
 export class NamedPortIndex {
   readonly #policies: PolicyEngine;
   readonly #pods: PodDirectory;
+  /** Of the endpoints of other nodes, by whoever announces them, and all of them together. */
+  readonly #announced = new Map<string, readonly IdentityPorts[]>();
+  readonly #remote = new Map<IdentityId, Counted>();
+  #local: ReadonlyMap<IdentityId, Counted> = new Map();
   /** What the engine was told last. */
   readonly #told = new Map<IdentityId, string>();
 
@@ -19,26 +32,52 @@ export class NamedPortIndex {
     return podName === '' ? [] : (this.#pods.pod(namespace, podName)?.namedPorts ?? []);
   }
 
-  /** Looks again at all endpoints and tells what changed. */
+  /** Looks again at all endpoints of this node and tells what changed. */
   update(endpoints: readonly Endpoint[]): void {
-    const wanted = new Map<IdentityId, Map<string, NamedPort>>();
+    const local = new Map<IdentityId, Counted>();
     for (const endpoint of endpoints) {
       if (endpoint.identity === undefined || endpoint.isLeaving) continue;
-      for (const named of this.portsOf(endpoint)) {
-        const ports = wanted.get(endpoint.identity.id) ?? new Map<string, NamedPort>();
-        wanted.set(endpoint.identity.id, ports);
-        ports.set(`${named.name} ${named.protocol} ${named.port}`, named);
-      }
+      count(local, { identity: endpoint.identity.id, namedPorts: this.portsOf(endpoint) }, 1);
     }
+    const before = this.#local;
+    this.#local = local;
+    this.#tell([...before.keys(), ...local.keys()]);
+  }
+
+  /** Ports of the endpoints of other nodes that `owner` announces; what it said before is void. */
+  announce(owner: string, endpoints: readonly IdentityPorts[]): void {
+    const now = endpoints.filter(({ namedPorts }) => namedPorts.length > 0);
+    const before = this.#announced.get(owner) ?? [];
+    if (now.length === 0 && before.length === 0) return;
+    for (const ports of before) count(this.#remote, ports, -1);
+    for (const ports of now) count(this.#remote, ports, 1);
+    if (now.length === 0) this.#announced.delete(owner);
+    else this.#announced.set(owner, now);
+    this.#tell([...before, ...now].map(({ identity }) => identity));
+  }
+
+  #tell(identities: readonly IdentityId[]): void {
     const changes: { identity: IdentityId; ports: NamedPort[] }[] = [];
-    for (const identity of new Set([...wanted.keys(), ...this.#told.keys()])) {
-      const ports = wanted.get(identity);
-      const text = [...(ports?.keys() ?? [])].sort().join(',');
+    for (const identity of new Set(identities)) {
+      const ports = new Map([...(this.#local.get(identity) ?? []), ...(this.#remote.get(identity) ?? [])]);
+      const text = [...ports.keys()].sort().join(',');
       if ((this.#told.get(identity) ?? '') === text) continue;
       if (text === '') this.#told.delete(identity);
       else this.#told.set(identity, text);
-      changes.push({ identity, ports: [...(ports?.values() ?? [])] });
+      changes.push({ identity, ports: [...ports.values()].map(({ port }) => port) });
     }
     if (changes.length > 0) this.#policies.apply({ namedPorts: changes });
+  }
+}
+
+function count(all: Map<IdentityId, Counted>, { identity, namedPorts }: IdentityPorts, by: 1 | -1): void {
+  for (const port of namedPorts) {
+    const ports: Counted = all.get(identity) ?? new Map<string, { port: NamedPort; count: number }>();
+    const key = `${port.name} ${port.protocol} ${port.port}`;
+    const next = (ports.get(key)?.count ?? 0) + by;
+    if (next > 0) ports.set(key, { port, count: next });
+    else ports.delete(key);
+    if (ports.size > 0) all.set(identity, ports);
+    else all.delete(identity);
   }
 }

@@ -155,4 +155,66 @@ describe('identity allocator', () => {
       [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 256, 16777217, 33554433],
     );
   });
+
+  describe('numbers of the cluster', () => {
+    let renumbered: number;
+    const follow = () => {
+      renumbered = 0;
+      return IdentityAllocator.open({
+        ...{ name: 'test', scope: { first: 256, last: 65535 }, path, clock, graceMs: 1000 },
+        onChange: (change) => seen.push(change),
+        onRenumbered: () => renumbered++,
+      });
+    };
+    const web = { id: identityId(4000), labels: labels('k8s:app=web') };
+
+    test('equal labels have the number that the cluster gave them', async () => {
+      const { allocator } = await follow();
+      allocator.learn(web);
+      allocator.learn(web);
+      assert.equal((await allocator.acquire(web.labels)).id, 4000);
+      allocator.release(web.id);
+      clock.advance(5000);
+      assert.deepEqual(allocator.find(web.labels), web, 'stays without users');
+      allocator.forget(web.id);
+      clock.advance(5000);
+      assert.deepEqual([allocator.find(web.labels), renumbered], [undefined, 0]);
+      assert.deepEqual(seen, [
+        { added: [web], removed: [] },
+        { added: [], removed: [web] },
+      ]);
+    });
+
+    test('a set that has another number moves to it, and keeps the old one until it has', async () => {
+      const { allocator } = await follow();
+      const own = await allocator.acquire(web.labels);
+      allocator.learn(web);
+      assert.deepEqual([renumbered, allocator.get(own.id), allocator.find(web.labels)], [1, own, web]);
+      assert.equal((await allocator.acquire(web.labels)).id, 4000);
+      const { problem } = await follow();
+      assert.equal(problem, undefined, 'labels stand in the file once');
+      allocator.release(own.id);
+      clock.advance(1000);
+      assert.deepEqual([allocator.get(own.id), allocator.get(web.id)], [undefined, web]);
+    });
+
+    test('a number that other labels hold here comes when they have left it', async () => {
+      const { allocator } = await follow();
+      const other = await allocator.acquire(labels('k8s:app=other'));
+      allocator.learn({ id: other.id, labels: web.labels });
+      assert.deepEqual([renumbered, allocator.get(other.id), allocator.find(web.labels)], [1, other, undefined]);
+      const moved = await allocator.acquire(other.labels);
+      assert.notEqual(moved.id, other.id);
+      allocator.release(other.id);
+      assert.deepEqual(allocator.get(other.id), { id: other.id, labels: web.labels });
+      assert.deepEqual(allocator.find(other.labels), moved);
+    });
+
+    test('other labels under the same number replace those that nobody holds', async () => {
+      const { allocator } = await follow();
+      allocator.learn(web);
+      allocator.learn({ id: web.id, labels: labels('k8s:app=other') });
+      assert.deepEqual([allocator.find(web.labels), allocator.list().length, renumbered], [undefined, 1, 0]);
+    });
+  });
 });

@@ -20,6 +20,8 @@ export interface AllocatorOptions {
   readonly clock: Clock;
   /** Called in the turn in which an identity appears or disappears, before anybody can use it. */
   readonly onChange: (changes: IdentityChanges) => void;
+  /** Somebody holds an identity whose labels have another number from now on, because the cluster knows them by that. */
+  readonly onRenumbered?: () => void;
   /** How long an identity without users keeps its number. */
   readonly graceMs?: number;
 }
@@ -27,6 +29,8 @@ export interface AllocatorOptions {
 interface Entry {
   readonly identity: Identity;
   references: number;
+  /** The whole cluster knows it by this number: it stays without users. */
+  learned: boolean;
   /** Cancels the removal that is due when nobody takes the identity again. */
   cancelRemoval?: () => void;
 }
@@ -46,6 +50,8 @@ export class IdentityAllocator {
   readonly #byLabels = new Map<string, Entry>();
   /** Numbers that something still refers to although their labels are unknown: never given out. */
   readonly #reserved = new Set<IdentityId>();
+  /** Identities of the cluster whose numbers are still in use here for other labels. */
+  readonly #awaited = new Map<IdentityId, Identity>();
   /** Known in memory, not yet on disk. */
   readonly #unsaved = new Set<Entry>();
   #cursor: number;
@@ -115,12 +121,58 @@ export class IdentityAllocator {
     if (!this.#byId.has(id)) this.#reserved.add(id);
   }
 
+  /**
+   * Takes in an identity of the cluster: from now on its labels have this number. A set that has another number here keeps
+   * it as long as it is held; labels that hold this number here are to move off it, and the identity comes when they have.
+   */
+  learn(identity: Identity): void {
+    if (!this.#inScope(identity.id)) return;
+    const key = labelSetKey(identity.labels);
+    const taken = this.#byId.get(identity.id);
+    if (taken !== undefined && labelSetKey(taken.identity.labels) !== key) {
+      taken.learned = false;
+      if (taken.references > 0) {
+        this.#awaited.set(identity.id, identity);
+        this.#displace(taken);
+        this.#options.onRenumbered?.();
+        return;
+      }
+      this.#remove(taken);
+    }
+    const rival = this.#byLabels.get(key);
+    const entry = this.#byId.get(identity.id) ?? this.#insert(identity);
+    entry.learned = true;
+    entry.cancelRemoval?.();
+    delete entry.cancelRemoval;
+    this.#byLabels.set(key, entry);
+    if (rival === undefined || rival === entry) return;
+    if (rival.references === 0) this.#remove(rival);
+    else this.#options.onRenumbered?.();
+  }
+
+  /** The cluster no longer knows the number. */
+  forget(id: IdentityId): void {
+    this.#awaited.delete(id);
+    const entry = this.#byId.get(id);
+    if (entry?.learned !== true) return;
+    entry.learned = false;
+    if (entry.references === 0) this.#scheduleRemoval(entry);
+  }
+
   /** Gives back one reference; an unknown number is fine. */
   release(id: IdentityId): void {
     const entry = this.#byId.get(id);
     if (entry === undefined || entry.references === 0) return;
     entry.references--;
-    if (entry.references === 0) this.#scheduleRemoval(entry);
+    if (entry.references > 0 || entry.learned) return;
+    const awaited = this.#awaited.get(id);
+    if (awaited === undefined) {
+      this.#scheduleRemoval(entry);
+      return;
+    }
+    this.#awaited.delete(id);
+    this.#remove(entry);
+    this.learn(awaited);
   }
 
   get(id: IdentityId): Identity | undefined {
@@ -148,7 +200,7 @@ export class IdentityAllocator {
   }
 
   #insert(identity: Identity): Entry {
-    const entry: Entry = { identity, references: 0 };
+    const entry: Entry = { identity, references: 0, learned: false };
     this.#byId.set(identity.id, entry);
     this.#byLabels.set(labelSetKey(identity.labels), entry);
     this.#options.onChange({ added: [identity], removed: [] });
@@ -161,6 +213,12 @@ export class IdentityAllocator {
     delete entry.cancelRemoval;
   }
 
+  /** Takes its labels from a number that others hold still: they get another. */
+  #displace(entry: Entry): void {
+    const key = labelSetKey(entry.identity.labels);
+    if (this.#byLabels.get(key) === entry) this.#byLabels.delete(key);
+  }
+
   #scheduleRemoval(entry: Entry): void {
     entry.cancelRemoval?.();
     entry.cancelRemoval = this.#options.clock.after(this.#options.graceMs ?? GRACE_MS, () => this.#remove(entry));
@@ -168,7 +226,7 @@ export class IdentityAllocator {
 
   #remove(entry: Entry): void {
     this.#byId.delete(entry.identity.id);
-    this.#byLabels.delete(labelSetKey(entry.identity.labels));
+    this.#displace(entry);
     this.#unsaved.delete(entry);
     entry.cancelRemoval?.();
     this.#options.onChange({ added: [], removed: [entry.identity] });
@@ -183,7 +241,7 @@ export class IdentityAllocator {
       this.#cursor = this.#cursor === last ? first : this.#cursor + 1;
       if (!this.#byId.has(id) && !this.#reserved.has(id)) return id;
     }
-    const unused = [...this.#byId.values()].find((entry) => entry.references === 0);
+    const unused = [...this.#byId.values()].find((entry) => entry.references === 0 && !entry.learned);
     if (unused !== undefined) {
       this.#remove(unused);
       return unused.identity.id;
@@ -195,7 +253,12 @@ export class IdentityAllocator {
   }
 
   #stored(): StoredIdentity[] {
-    return this.list().map(({ id, labels }) => ({ id, labels: labels.map(formatLabel) }));
+    // Not what the cluster will tell again, nor labels under a number that they are about to leave.
+    return [...this.#byId.values()]
+      .filter((entry) => entry.references > 0 || !entry.learned)
+      .filter((entry) => this.#byLabels.get(labelSetKey(entry.identity.labels)) === entry)
+      .map(({ identity: { id, labels } }) => ({ id, labels: labels.map(formatLabel) }))
+      .sort((a, b) => a.id - b.id);
   }
 
   #inScope(id: IdentityId): boolean {

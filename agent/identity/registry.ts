@@ -11,6 +11,8 @@ export interface RegistryOptions {
   readonly clock: Clock;
   /** Called in the turn in which an identity appears or disappears, before anybody can use it. */
   readonly onChange: (changes: IdentityChanges) => void;
+  /** Somebody holds an identity whose labels have another number from now on, because the cluster knows them by that. */
+  readonly onRenumbered?: () => void;
   readonly graceMs?: number;
 }
 
@@ -62,6 +64,28 @@ export class IdentityRegistry {
     return (
       reservedIdentity(canonical) ?? this.#allocators[scopeOf(canonical)].adopt({ id: identity.id, labels: canonical })
     );
+  }
+
+  /**
+   * Takes in an identity that the cluster knows: its labels have that number here, too, and whoever uses them under
+   * another is told. Only identities of cluster scope are shared; others are left alone.
+   */
+  learn({ id, labels }: Identity): void {
+    const canonical = canonicalLabels(labels);
+    if (reservedIdentity(canonical) !== undefined || scopeOf(canonical) !== 'cluster') return;
+    this.#allocators.cluster.learn({ id, labels: canonical });
+  }
+
+  /** The cluster no longer knows the identity; it lives on as long as somebody here holds it. */
+  forget(id: IdentityId): void {
+    this.#allocators.cluster.forget(id);
+  }
+
+  /** Whether this is the number that the labels have now. */
+  isCurrent({ id, labels }: Identity): boolean {
+    const reserved = reservedIdentity(labels);
+    if (reserved !== undefined) return reserved.id === id;
+    return this.#allocators[scopeOf(labels)].find(labels)?.id === id;
   }
 
   /** Keeps a number whose labels are lost out of use until the next start. */

@@ -1,21 +1,12 @@
-import { parseAddress, parseCidr, type Address, type Cidr } from '../model/address.ts';
+import { parseAddress, parseCidr, type Cidr } from '../model/address.ts';
+import type { ClusterNode, NodeAddress } from '../model/node.ts';
 import type { Resource } from '../model/resource.ts';
 import { Fields } from './fields.ts';
 
-/** An address of a node and what it is for. */
-export interface NodeAddress {
-  /** `InternalIP`, `ExternalIP` or `CiliumInternalIP` (the router's address inside the pod network). */
-  readonly type: 'InternalIP' | 'ExternalIP' | 'CiliumInternalIP';
-  readonly address: Address;
-}
-
 /** What the agent needs to know of a Node. */
-export interface Node {
-  readonly name: string;
+export interface Node extends ClusterNode {
   readonly labels: ReadonlyMap<string, string>;
   readonly annotations: ReadonlyMap<string, string>;
-  readonly podCidrs: readonly Cidr[];
-  readonly addresses: readonly NodeAddress[];
 }
 
 /** Annotations by which a node tells the others its router's addresses. */
@@ -37,6 +28,8 @@ export function decodeNode(resource: Resource): Node {
     labels: metadata.stringMap('labels'),
     annotations,
     podCidrs: podCidrs(node.object('spec')),
+    health: [],
+    ingress: [],
     addresses: [...node.object('status').objects('addresses').flatMap(nodeAddress), ...router],
   };
 }

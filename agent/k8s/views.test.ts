@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { formatAddress, formatCidr } from '../model/address.ts';
 import { WeirError } from '../model/errors.ts';
+import { formatLabel } from '../model/labels.ts';
 import type { Resource } from '../model/resource.ts';
 import { decodeCidrGroup } from './cidr-group.ts';
+import { decodeCiliumEndpoint, decodeCiliumEndpointSlice } from './cilium-endpoint.ts';
+import { decodeCiliumIdentity } from './cilium-identity.ts';
+import { decodeCiliumNode } from './cilium-node.ts';
 import { decodeEndpointSlice } from './endpoint-slice.ts';
 import { decodeNamespace } from './namespace.ts';
 import { decodeNode } from './node.ts';
@@ -269,4 +273,94 @@ describe('faults name object, field and place', () => {
       );
     });
   }
+});
+
+describe('what other agents announce', () => {
+  test('CiliumNode', () => {
+    const node = decodeCiliumNode(
+      resource(`apiVersion: cilium.io/v2
+kind: CiliumNode
+metadata: {name: n2}
+spec:
+  addresses:
+    - {type: InternalIP, ip: 192.0.2.2}
+    - {type: CiliumInternalIP, ip: 10.244.2.1}
+    - {type: Hostname, ip: n2}
+  health: {ipv4: 10.244.2.9}
+  ingress: {}
+  ipam: {podCIDRs: [10.244.2.0/24, "fd00:10:244:2::/64"]}
+  encryption: {key: 0}
+`),
+    );
+    assert.deepEqual(
+      node.addresses.map(({ type, address }) => `${type} ${formatAddress(address)}`),
+      ['InternalIP 192.0.2.2', 'CiliumInternalIP 10.244.2.1'],
+    );
+    assert.deepEqual(node.podCidrs.map(formatCidr), ['10.244.2.0/24', 'fd00:10:244:2::/64']);
+    assert.deepEqual([node.health.map(formatAddress), node.ingress], [['10.244.2.9'], []]);
+  });
+
+  const identity = (name: string, labels: string) =>
+    resource(
+      `apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {name: ${JSON.stringify(name)}}\nsecurity-labels: ${labels}\n`,
+    );
+
+  test('CiliumIdentity', () => {
+    const { id, labels } = decodeCiliumIdentity(identity('12345', '{"k8s:b/c": "x", "k8s:a": ""}'));
+    assert.deepEqual([id, labels.map(formatLabel)], [12345, ['k8s:a', 'k8s:b/c=x']]);
+  });
+
+  test('nobody becomes the host by an object', () => {
+    for (const [name, labels, field] of [
+      ['255', '{"k8s:a": b}', 'metadata.name'],
+      ['65536', '{"k8s:a": b}', 'metadata.name'],
+      ['web', '{"k8s:a": b}', 'metadata.name'],
+      ['300', '{}', 'security-labels'],
+      ['300', '{"reserved:host": ""}', 'security-labels["reserved:host"]'],
+    ] as const) {
+      assert.throws(() => decodeCiliumIdentity(identity(name, labels)), { code: 'RESOURCE_INVALID', field });
+    }
+  });
+
+  test('CiliumEndpoint, and the same in a slice', () => {
+    const networking = 'networking: {addressing: [{ipv4: 10.0.0.7, ipv6: "fd00::7"}], node: 192.0.2.2}';
+    const ports = 'named-ports: [{name: http, port: 8080, protocol: TCP}, {name: dns, port: 53, protocol: UDP}]';
+    const endpoint = decodeCiliumEndpoint(
+      resource(`apiVersion: cilium.io/v2
+kind: CiliumEndpoint
+metadata: {name: web-0, namespace: shop}
+status:
+  id: 17
+  state: ready
+  identity: {id: 12345, labels: ["k8s:app=web"]}
+  ${networking}
+  ${ports}
+`),
+    );
+    assert.deepEqual(endpoint?.addresses.map(formatAddress), ['10.0.0.7', 'fd00::7']);
+    assert.deepEqual(endpoint.namedPorts.map((p) => `${p.name} ${p.protocol} ${p.port}`), ['http 6 8080', 'dns 17 53']); // prettier-ignore
+    assert.deepEqual(
+      [endpoint.namespace, endpoint.name, endpoint.identity, formatAddress(endpoint.nodeAddress!)],
+      ['shop', 'web-0', 12345, '192.0.2.2'],
+    );
+    const slice = decodeCiliumEndpointSlice(
+      resource(`apiVersion: cilium.io/v2alpha1
+kind: CiliumEndpointSlice
+metadata: {name: ces-1}
+namespace: shop
+endpoints:
+  - name: web-0
+    id: 12345
+    ${networking}
+    ${ports}
+  - {name: starting, networking: {addressing: []}}
+`),
+    );
+    assert.deepEqual(slice, [endpoint]);
+  });
+
+  test('an endpoint without an identity is none yet', () => {
+    const manifest = 'apiVersion: cilium.io/v2\nkind: CiliumEndpoint\nmetadata: {name: a}\nstatus: {state: creating}\n';
+    assert.equal(decodeCiliumEndpoint(resource(manifest)), undefined);
+  });
 });

@@ -72,6 +72,11 @@ export function formatCidr(cidr: Cidr): string {
   return `${formatAddress(cidr.address)}/${cidr.length}`;
 }
 
+/** The prefix that covers this address alone. */
+export function fullPrefix(address: Address): Cidr {
+  return { address, length: address.bytes.length * 8 };
+}
+
 /** Whether `cidr` covers `address`; never across families. */
 export function cidrContains(cidr: Cidr, address: Address): boolean {
   if (cidr.address.family !== address.family) return false;

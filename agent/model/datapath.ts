@@ -92,3 +92,37 @@ export interface IpcacheTarget {
   /** Removes every prefix that is not in `desired`. */
   prune(desired: readonly IpcacheEntry[]): Promise<void>;
 }
+
+/** How packets reach the pods of other nodes. */
+export interface Routing {
+  /** Inside packets between the nodes, or by the network's own routes. */
+  readonly mode: 'tunnel' | 'native';
+  /** UDP port of the tunnel (VXLAN). */
+  readonly tunnelPort: number;
+  /** Family of the addresses between which packets are tunnelled. */
+  readonly underlay: 4 | 6;
+  /** Where packets are routed: whether this node makes the routes to nodes that share a network with it. */
+  readonly autoDirectNodeRoutes: boolean;
+}
+
+/** Another node, as the kernel needs to know it. */
+export interface RemoteNode {
+  readonly name: string;
+  /** Addresses from which it may send through the tunnel. */
+  readonly addresses: readonly Address[];
+  readonly podCidrs: readonly Cidr[];
+  /** Where packets for its pods are sent through the tunnel; absent where they are routed, or there is no such address. */
+  readonly tunnelEndpoint?: Address;
+  /** Its address on the network, one a family: the way to its pods where packets are routed. */
+  readonly gateways: readonly Address[];
+}
+
+/** The other nodes, in the kernel. */
+export interface NodeTarget {
+  /**
+   * Brings the kernel to exactly these nodes. One that cannot be reached does not keep the others from being written.
+   *
+   * @throws WeirError of the first that failed
+   */
+  set(nodes: readonly RemoteNode[]): Promise<void>;
+}

@@ -1,0 +1,58 @@
+import type { IdentityRegistry } from '../identity/registry.ts';
+import { decodeCiliumEndpoint, decodeCiliumEndpointSlice } from '../k8s/cilium-endpoint.ts';
+import { decodeCiliumIdentity } from '../k8s/cilium-identity.ts';
+import { decodeCiliumNode } from '../k8s/cilium-node.ts';
+import type { EndpointSlice } from '../k8s/endpoint-slice.ts';
+import { decodeNode } from '../k8s/node.ts';
+import { identityId } from '../model/identity.ts';
+import { resourceName, type Resource } from '../model/resource.ts';
+import type { ApiServers } from '../nodes/api-servers.ts';
+import type { NodeTable } from '../nodes/node-table.ts';
+import type { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
+
+/** What of the cluster beyond this node the agent keeps. */
+export interface ClusterRooms {
+  readonly nodes: NodeTable;
+  readonly endpoints: RemoteEndpoints;
+  readonly identities: Pick<IdentityRegistry, 'learn' | 'forget'>;
+  readonly apiServers: ApiServers;
+}
+
+/** The service by which a cluster's own API is reached. */
+const API_SERVICE = { namespace: 'default', name: 'kubernetes' } as const;
+
+/** Hands what other agents announce to the rooms that want it. */
+export class ClusterFeed {
+  readonly #rooms: ClusterRooms;
+
+  constructor(rooms: ClusterRooms) {
+    this.#rooms = rooms;
+  }
+
+  /** Objects of other kinds are left alone. @throws WeirError RESOURCE_INVALID */
+  take(resource: Resource, deleted: boolean): void {
+    const { nodes, endpoints, identities } = this.#rooms;
+    const { kind, name } = resource;
+    const owner = resourceName(resource);
+    if (kind === 'Node') nodes.set('kubernetes', name, deleted ? undefined : decodeNode(resource));
+    else if (kind === 'CiliumNode')
+      nodes.set('custom-resource', name, deleted ? undefined : decodeCiliumNode(resource));
+    else if (kind === 'CiliumIdentity') {
+      if (deleted) identities.forget(identityId(Number(name)));
+      else identities.learn(decodeCiliumIdentity(resource));
+    } else if (kind === 'CiliumEndpoint') {
+      const endpoint = deleted ? undefined : decodeCiliumEndpoint(resource);
+      endpoints.set(owner, endpoint === undefined ? [] : [endpoint]);
+    } else if (kind === 'CiliumEndpointSlice') {
+      endpoints.set(owner, deleted ? [] : decodeCiliumEndpointSlice(resource));
+    }
+  }
+
+  /** @param slice undefined when it is gone */
+  takeSlice(resource: Resource, slice: EndpointSlice | undefined): void {
+    if (resource.namespace !== API_SERVICE.namespace) return;
+    const serves = slice?.service === API_SERVICE.name;
+    const addresses = serves ? slice.endpoints.flatMap((endpoint) => endpoint.addresses) : [];
+    this.#rooms.apiServers.set(resourceName(resource), addresses);
+  }
+}
