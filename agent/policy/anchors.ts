@@ -14,38 +14,43 @@ const COMMON: ReadonlyMap<string, number> = new Map([
   [LABEL.cluster, 1e9],
 ]);
 
-interface Drawer<T> {
-  readonly exists: Set<T>;
-  readonly values: Map<string, Set<T>>;
+/** An item under one test of one of its terms, and what is left of the term: whoever was led here passes that test. */
+export interface Filed<T> extends Term {
+  readonly item: T;
 }
 
-/** Where an item is filed. */
-export type Filing<T> = readonly Set<T>[];
+type Bin<T> = Set<Filed<T>>;
+
+interface Drawer<T> {
+  readonly exists: Bin<T>;
+  readonly values: Map<string, Bin<T>>;
+}
+
+/** Where an item is filed: term by term. */
+export type Filing<T> = readonly { readonly filed: Filed<T>; readonly bins: readonly Bin<T>[] }[];
 
 export class AnchorIndex<T> {
   /** By key, then by the source that the selector wants; empty for any. */
   readonly #labels = new Map<string, Map<string, Drawer<T>>>();
   /** By prefix. */
-  readonly #prefixes = new Map<string, Set<T>>();
+  readonly #prefixes = new Map<string, Bin<T>>();
   /** How many prefixes of each length there are, by `family/length`. */
   readonly #lengths = new Map<number, number>();
   /** Terms without a positive requirement may select anything. */
-  readonly #anything = new Set<T>();
+  readonly #anything: Bin<T> = new Set();
 
   /** Files an item; what it gives takes the item out again. */
   add(item: T, terms: readonly Term[]): Filing<T> {
-    const sets = terms.length === 1 ? this.#drawerOf(terms[0]!) : terms.flatMap((term) => this.#drawerOf(term));
-    for (const set of sets) set.add(item);
-    return sets;
+    return terms.map((term) => this.#file(item, term));
   }
 
   /** Empty drawers stay: what was selected once is selected again. */
-  remove(item: T, filing: Filing<T>): void {
-    for (const set of filing) set.delete(item);
+  remove(filing: Filing<T>): void {
+    for (const { filed, bins } of filing) for (const bin of bins) bin.delete(filed);
   }
 
-  /** Calls `visit` for all that may select the record, some more than once. */
-  candidates(record: Labelled, visit: (item: T) => void): void {
+  /** Calls `visit` for all that may select the record: those that do pass what is left of their term. Some come twice. */
+  candidates(record: Labelled, visit: (filed: Filed<T>) => void): void {
     for (const label of record.labels) {
       const bySource = this.#labels.get(label.key);
       if (bySource === undefined) continue;
@@ -56,7 +61,7 @@ export class AnchorIndex<T> {
     this.#anything.forEach(visit);
   }
 
-  #covering(prefix: Cidr, visit: (item: T) => void): void {
+  #covering(prefix: Cidr, visit: (filed: Filed<T>) => void): void {
     const { bytes } = prefix.address;
     for (const length of this.#lengths.keys()) {
       if (length >> 8 !== bytes.length || (length & 255) > prefix.length) continue;
@@ -64,47 +69,53 @@ export class AnchorIndex<T> {
     }
   }
 
-  #drawerOf(term: Term): readonly Set<T>[] {
-    const prefix = term.cidrs[0];
-    if (prefix !== undefined) return [this.#prefixSet(prefix)];
-    let best: readonly Set<T>[] | undefined;
+  #file(item: T, { tests, cidrs, except }: Term): Filing<T>[number] {
+    const [prefix, ...others] = cidrs;
+    if (prefix !== undefined) return put({ item, tests, cidrs: others, except }, [this.#prefixBin(prefix)]);
+    let best: { readonly test: Test; readonly bins: readonly Bin<T>[] } | undefined;
     let bestCost = Infinity;
-    for (const test of term.tests) {
+    for (const test of tests) {
       if (!isPositive(test)) continue;
-      const sets = this.#setsOf(test);
-      const cost = sets.reduce((sum, set) => sum + set.size, COMMON.get(test.key) ?? 0);
+      const bins = this.#binsOf(test);
+      const cost = bins.reduce((sum, bin) => sum + bin.size, COMMON.get(test.key) ?? 0);
       if (cost >= bestCost) continue;
-      best = sets;
+      best = { test, bins };
       bestCost = cost;
     }
-    return best ?? [this.#anything];
+    const left = best === undefined ? tests : tests.filter((test) => test !== best.test);
+    return put({ item, tests: left, cidrs, except }, best?.bins ?? [this.#anything]);
   }
 
-  #prefixSet({ address, length }: Cidr): Set<T> {
+  #prefixBin({ address, length }: Cidr): Bin<T> {
     const key = prefixKey(address.bytes, length);
-    let set = this.#prefixes.get(key);
-    if (set === undefined) {
-      this.#prefixes.set(key, (set = new Set()));
+    let bin = this.#prefixes.get(key);
+    if (bin === undefined) {
+      this.#prefixes.set(key, (bin = new Set()));
       this.#lengths.set((address.bytes.length << 8) | length, 1);
     }
-    return set;
+    return bin;
   }
 
-  #setsOf({ source, key, operator, values }: Test): readonly Set<T>[] {
+  #binsOf({ source, key, operator, values }: Test): readonly Bin<T>[] {
     let bySource = this.#labels.get(key);
     if (bySource === undefined) this.#labels.set(key, (bySource = new Map<string, Drawer<T>>()));
     let drawer = bySource.get(source);
     if (drawer === undefined) bySource.set(source, (drawer = { exists: new Set(), values: new Map() }));
     if (operator === 'Exists') return [drawer.exists];
     return values.map((value) => {
-      let set = drawer.values.get(value);
-      if (set === undefined) drawer.values.set(value, (set = new Set()));
-      return set;
+      let bin = drawer.values.get(value);
+      if (bin === undefined) drawer.values.set(value, (bin = new Set()));
+      return bin;
     });
   }
 }
 
-function visitDrawer<T>(drawer: Drawer<T> | undefined, value: string, visit: (item: T) => void): void {
+function put<T>(filed: Filed<T>, bins: readonly Bin<T>[]): Filing<T>[number] {
+  for (const bin of bins) bin.add(filed);
+  return { filed, bins };
+}
+
+function visitDrawer<T>(drawer: Drawer<T> | undefined, value: string, visit: (filed: Filed<T>) => void): void {
   if (drawer === undefined) return;
   if (drawer.exists.size > 0) drawer.exists.forEach(visit);
   drawer.values.get(value)?.forEach(visit);

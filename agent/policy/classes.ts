@@ -8,6 +8,8 @@ export class Classes {
   readonly #parents: number[] = [-1];
   readonly #groups: number[] = [-1];
   readonly #children = new Map<number, number>();
+  /** What was last found, by hash: mostly one is enough. */
+  readonly #found = new Map<number, number>();
   readonly #tables: (PortTable | undefined)[] = [PortTable.EMPTY];
   readonly #make: (groups: readonly number[]) => PortTable;
 
@@ -36,7 +38,21 @@ export class Classes {
 
   /** The class of exactly these groups, which are ascending. */
   find(groups: readonly number[]): number {
-    return groups.reduce((node, group) => this.#child(node, group), NO_CLASS);
+    const hash = groups.reduce((sum, group) => (Math.imul(sum, 31) + group) | 0, 0);
+    const known = this.#found.get(hash);
+    if (known !== undefined && this.#consistsOf(known, groups)) return known;
+    const node = groups.reduce((at, group) => this.#child(at, group), NO_CLASS);
+    this.#found.set(hash, node);
+    return node;
+  }
+
+  #consistsOf(node: number, groups: readonly number[]): boolean {
+    let at = node;
+    for (let i = groups.length - 1; i >= 0; i--) {
+      if (at === NO_CLASS || this.#groups[at] !== groups[i]) return false;
+      at = this.#parents[at]!;
+    }
+    return at === NO_CLASS;
   }
 
   /** Moves each slot's class one group on. */

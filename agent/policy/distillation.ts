@@ -47,6 +47,8 @@ export class DirectionState implements SelectorUser {
   readonly #anyItems: Item[] = [];
   /** Groups past these are variants. */
   readonly #plainGroups: number;
+  /** Which of them have items. */
+  readonly #plain: readonly boolean[];
   /** Groups with egress ports by name, and for each the groups that they become with given numbers. */
   readonly #namedGroups: number[] = [];
   readonly #variants = new Map<string, number>();
@@ -74,6 +76,7 @@ export class DirectionState implements SelectorUser {
     this.#onPending = onPending;
     for (const filter of policy.filters) for (const peer of filter.peers.values()) this.#addPeer(filter, peer);
     this.#plainGroups = this.#groups.length;
+    this.#plain = this.#groups.map(({ items }) => items.length > 0);
     this.any = resolveTable(this.#anyItems, undefined, this.#entangled, this.#union);
     this.#size = this.any.size;
     this.#classes = new Classes((groups) => this.#tableOf(groups));
@@ -119,9 +122,9 @@ export class DirectionState implements SelectorUser {
     );
   }
 
-  selectionChanged(selector: Selector, slot: number, added: boolean): void {
-    const group = this.#groupOf.get(selector);
-    if (group !== undefined) this.#touch(slot).push(added ? group : ~group);
+  /** Selectors are called by their groups. */
+  selectionChanged(group: number, slot: number, added: boolean): void {
+    this.#touch(slot).push(added ? group : ~group);
   }
 
   /** The identity came, went or has other ports by name. */
@@ -150,7 +153,7 @@ export class DirectionState implements SelectorUser {
       const group = move < 0 ? ~move : move;
       const at = groups.indexOf(group);
       if (move < 0 && at >= 0) groups.splice(at, 1);
-      else if (move >= 0 && at < 0 && this.#groups[group]!.items.length > 0) groups.push(group);
+      else if (move >= 0 && at < 0 && this.#plain[group] === true) groups.push(group);
     }
     if (this.#namedGroups.length > 0 && this.#cache.identities.record(slot) !== undefined) {
       groups.push(...this.#variantsFor(slot));
@@ -227,7 +230,7 @@ export class DirectionState implements SelectorUser {
   /** The group of a selector, which it acquires; every wildcard has a group of its own. */
   #group(spec: SelectorSpec): number {
     if (spec.wildcard) return this.#groups.push({ items: [], named: [], selector: undefined }) - 1;
-    const selector = this.#cache.acquire(spec, this);
+    const selector = this.#cache.acquire(spec, this, this.#groups.length);
     const known = this.#groupOf.get(selector);
     if (known !== undefined) {
       this.#cache.release(selector, this);

@@ -19,7 +19,7 @@ import type { DirectionState } from './distillation.ts';
 import { explain, type Explanation } from './explain.ts';
 import { EndpointHandle } from './endpointpolicy.ts';
 import { CidrGroups, Services } from './groups.ts';
-import { PolicyRepository, ruleSelects } from './repository.ts';
+import { PolicyRepository, RuleSet } from './repository.ts';
 import type { Rule, RuleOrigin } from './rule.ts';
 import { StanzaSelectors } from './selector.ts';
 import { SelectorCache } from './selectorcache.ts';
@@ -182,8 +182,10 @@ class Engine implements PolicyEngine {
     const touched: Rule[] = [];
     for (const key of gone) touched.push(...this.#repository.replace(key, undefined));
     for (const { key, rules } of policies) touched.push(...this.#repository.replace(key, rules), ...(rules ?? []));
+    if (this.#policies.size === 0) return;
+    const changed = new RuleSet(touched);
     for (const policy of this.#policies.values()) {
-      if (touched.some((rule) => ruleSelects(rule, policy.record))) this.#stale.add(policy);
+      if (changed.selects(policy.record)) this.#stale.add(policy);
       else policy.revision = this.#repository.revision;
     }
   }

@@ -29,6 +29,7 @@ export class EntryForm {
   readonly #proxyPort: ProxyPortResolver;
   readonly #ports = new Map<string, number>();
   #formed = new WeakMap<Entry, PolicyEntry>();
+  #tables = new WeakMap<PortTable, readonly PolicyEntry[]>();
 
   constructor(proxyPort: ProxyPortResolver) {
     this.#proxyPort = proxyPort;
@@ -37,6 +38,13 @@ export class EntryForm {
   of(entry: Entry): PolicyEntry {
     let formed = this.#formed.get(entry);
     if (formed === undefined) this.#formed.set(entry, (formed = this.#form(entry)));
+    return formed;
+  }
+
+  /** Entries of a table, in its order. */
+  ofTable(table: PortTable): readonly PolicyEntry[] {
+    let formed = this.#tables.get(table);
+    if (formed === undefined) this.#tables.set(table, (formed = table.entries.map((entry) => this.of(entry))));
     return formed;
   }
 
@@ -49,7 +57,10 @@ export class EntryForm {
       if (known !== undefined && known !== port) changed.add(redirect.id);
       this.#ports.set(redirect.id, port);
     }
-    if (changed.size > 0) this.#formed = new WeakMap();
+    if (changed.size > 0) {
+      this.#formed = new WeakMap();
+      this.#tables = new WeakMap();
+    }
     return changed;
   }
 
@@ -95,9 +106,8 @@ export class MapState implements EndpointMapState {
 
   *entries(): Iterable<readonly [PolicyKey, PolicyEntry]> {
     for (const { direction, identity, table } of this.#tables()) {
-      for (let i = 0; i < table.size; i++) {
-        yield [policyKey(direction, identity, table.keys[i]!), this.form.of(table.entries[i]!)];
-      }
+      const formed = this.form.ofTable(table);
+      for (let i = 0; i < table.size; i++) yield [policyKey(direction, identity, table.keys[i]!), formed[i]!];
     }
   }
 
@@ -174,7 +184,20 @@ class ChangeList implements MapStateChanges {
   }
 
   diff(direction: Direction, identity: IdentityId, before: PortTable, after: PortTable): void {
-    if (before === after) return;
+    if (before.size === 0) this.#upsertAll(direction, identity, after, this.#form.ofTable(after));
+    else if (after.size === 0) this.#deleteAll(direction, identity, before);
+    else if (before !== after) this.#difference(direction, identity, before, after);
+  }
+
+  #upsertAll(direction: Direction, identity: IdentityId, { keys }: PortTable, formed: readonly PolicyEntry[]): void {
+    for (let i = 0; i < keys.length; i++) this.upserts.push([policyKey(direction, identity, keys[i]!), formed[i]!]);
+  }
+
+  #deleteAll(direction: Direction, identity: IdentityId, { keys }: PortTable): void {
+    for (let i = 0; i < keys.length; i++) this.deletes.push(policyKey(direction, identity, keys[i]!));
+  }
+
+  #difference(direction: Direction, identity: IdentityId, before: PortTable, after: PortTable): void {
     const { deleted, upserted } = this.#tableDiff(before, after);
     for (const key of deleted) this.deletes.push(policyKey(direction, identity, key));
     for (const [key, entry] of upserted) {

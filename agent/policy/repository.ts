@@ -10,13 +10,12 @@ import { labelTerm, selects, type Term } from './term.ts';
 /** A rule with its place in the order of decision. */
 interface Stored {
   readonly rule: Rule;
-  readonly term: Term;
   readonly index: number;
 }
 
 interface StoredObject {
   readonly rules: readonly Rule[];
-  readonly filed: readonly { readonly stored: Stored; readonly filing: Filing<Stored> }[];
+  readonly filings: readonly Filing<Stored>[];
 }
 
 export class PolicyRepository {
@@ -44,9 +43,9 @@ export class PolicyRepository {
   /** Replaces all rules of an object; undefined takes it away. Gives the rules that went. */
   replace(key: string, rules: readonly Rule[] | undefined): readonly Rule[] {
     const former = this.#objects.get(key);
-    if (former !== undefined) for (const { stored, filing } of former.filed) this.#subjects.remove(stored, filing);
+    if (former !== undefined) for (const filing of former.filings) this.#subjects.remove(filing);
     if (rules === undefined) this.#objects.delete(key);
-    else this.#objects.set(key, { rules, filed: rules.map((rule, index) => this.#file(rule, index)) });
+    else this.#objects.set(key, { rules, filings: rules.map((rule, index) => this.#file(rule, index)) });
     return former?.rules ?? [];
   }
 
@@ -54,16 +53,16 @@ export class PolicyRepository {
     this.#revision++;
   }
 
-  #file(rule: Rule, index: number): StoredObject['filed'][number] {
-    const stored = { rule, term: labelTerm(rule.subject.selector.requirements), index };
-    return { stored, filing: this.#subjects.add(stored, [stored.term]) };
+  #file(rule: Rule, index: number): Filing<Stored> {
+    return this.#subjects.add({ rule, index }, [subjectTerm(rule)]);
   }
 
   /** Rules that select the identity, in order of decision: tier, priority, then by name. */
   selecting(record: IdentityRecord): readonly Rule[] {
     const found = new Set<Stored>();
-    this.#subjects.candidates(record, (stored) => {
-      if (!found.has(stored) && ruleSelects(stored.rule, record, stored.term)) found.add(stored);
+    const host = isHost(record);
+    this.#subjects.candidates(record, (filed) => {
+      if (isAbout(filed.item.rule, host) && selects(filed, record)) found.add(filed.item);
     });
     return [...found].sort(inOrder).map(({ rule }) => rule);
   }
@@ -92,10 +91,32 @@ function compareText(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** Whether the rule is about this identity. Only rules for nodes are about the host, and they about nothing else (S25). */
-export function ruleSelects(rule: Rule, record: IdentityRecord, term?: Term): boolean {
-  if ((rule.subject.kind === 'node') !== isHost(record)) return false;
-  return selects(term ?? labelTerm(rule.subject.selector.requirements), record);
+function subjectTerm({ subject }: Rule): Term {
+  return labelTerm(subject.selector.requirements);
+}
+
+/** Only rules for nodes are about the host, and they about nothing else (S25). */
+function isAbout({ subject }: Rule, host: boolean): boolean {
+  return (subject.kind === 'node') === host;
+}
+
+/** Rules that were just changed, to be asked many times whom they are about. */
+export class RuleSet {
+  readonly #rules = new AnchorIndex<Rule>();
+
+  constructor(rules: Iterable<Rule>) {
+    for (const rule of rules) this.#rules.add(rule, [subjectTerm(rule)]);
+  }
+
+  /** Whether some rule selects the identity. */
+  selects(record: IdentityRecord): boolean {
+    let found = false;
+    const host = isHost(record);
+    this.#rules.candidates(record, (filed) => {
+      found ||= isAbout(filed.item, host) && selects(filed, record);
+    });
+    return found;
+  }
 }
 
 /** What of an identity decides how its policy is enforced. */

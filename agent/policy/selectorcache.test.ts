@@ -49,20 +49,26 @@ test('however identities come and go, each selector selects just those that its 
       (peers, events, late) => {
         const cache = new SelectorCache(() => [], []);
         const selectors = new StanzaSelectors(DEFAULT_POLICY_CONFIG);
-        const told = new Map<Selector, SlotSet>();
+        const told: SlotSet[] = [];
         const user = {
-          selectionChanged: (selector: Selector, slot: number, added: boolean) => {
-            const slots = told.get(selector)!;
+          selectionChanged: (tag: number, slot: number, added: boolean) => {
+            const slots = told[tag]!;
             assert.ok(added ? slots.add(slot) : slots.delete(slot), 'told twice');
           },
         };
         const specs = peers.flatMap((item) => selectors.of({ peers: [item] } as unknown as RuleStanza));
         const acquire = (): Selector[] => {
-          const acquired = specs.map((spec) => cache.acquire(spec, user));
-          for (const selector of acquired) {
+          const acquired = specs.map((spec, i) =>
+            cache.acquire(
+              spec,
+              user,
+              specs.findIndex(({ text }) => text === specs[i]!.text),
+            ),
+          );
+          for (const [i, selector] of acquired.entries()) {
             const slots = new SlotSet();
             selector.selection.members.forEach((slot) => slots.add(slot));
-            told.set(selector, slots);
+            told[i] = slots;
           }
           return acquired;
         };
@@ -82,7 +88,7 @@ test('however identities come and go, each selector selects just those that its 
             if (record !== undefined && specs[i]!.terms.some((term) => selects(term, record))) wanted.add(slot);
           }
           assert.deepEqual([...selector.selection.members], [...wanted]);
-          assert.deepEqual([...told.get(selector)!.members], [...wanted]);
+          assert.deepEqual([...told[specs.findIndex(({ text }) => text === specs[i]!.text)]!.members], [...wanted]);
         }
       },
     ),

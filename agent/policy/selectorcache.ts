@@ -5,16 +5,23 @@
  */
 import type { IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
-import { AnchorIndex, type Filing } from './anchors.ts';
+import { AnchorIndex, type Filed, type Filing } from './anchors.ts';
 import type { PolicyConfig } from './config.ts';
 import { IdentityTable } from './identities.ts';
 import type { DynamicPeer, SelectorSpec } from './selector.ts';
 import { SlotSet } from './slotset.ts';
-import { selects, type Term } from './term.ts';
+import { selects, type Labelled, type Term } from './term.ts';
 
-/** Told of changes to a selector that it uses. */
+/** Told of changes to the selectors that it uses. */
 export interface SelectorUser {
-  selectionChanged(selector: Selector, slot: number, added: boolean): void;
+  /** @param tag what the user called the selector when it first acquired it. */
+  selectionChanged(tag: number, slot: number, added: boolean): void;
+}
+
+interface Use {
+  readonly tag: number;
+  /** How often it was acquired. */
+  count: number;
 }
 
 /** A selector of the cache. */
@@ -30,17 +37,14 @@ export type DynamicTerms = (peer: DynamicPeer) => readonly Term[];
 
 class CachedSelector implements Selector {
   readonly spec: SelectorSpec;
-  terms: readonly Term[];
   filing: Filing<CachedSelector> = [];
   readonly selection = new SlotSet();
-  /** How often each user acquired it. */
-  readonly users = new Map<SelectorUser, number>();
-  /** Round in which it was last met, so that meeting it twice counts once. */
+  readonly uses = new Map<SelectorUser, Use>();
+  /** Round in which it was last found, so that finding it twice counts once. */
   round = 0;
 
-  constructor(spec: SelectorSpec, terms: readonly Term[]) {
+  constructor(spec: SelectorSpec) {
     this.spec = spec;
-    this.terms = terms;
   }
 
   get text(): string {
@@ -64,35 +68,36 @@ export class SelectorCache {
     this.identities = new IdentityTable(cidrMatchMode);
   }
 
-  /** The selector of this meaning; the user is told of its changes until it releases it. */
-  acquire(spec: SelectorSpec, user: SelectorUser): Selector {
+  /** The selector of this meaning; the user is told of its changes under `tag` until it has released it as often. */
+  acquire(spec: SelectorSpec, user: SelectorUser, tag: number): Selector {
     let selector = this.#selectors.get(spec.text);
     if (selector === undefined) {
       const terms = spec.dynamic === undefined ? spec.terms : this.#dynamic(spec.dynamic);
-      selector = new CachedSelector(spec, terms);
+      selector = new CachedSelector(spec);
       this.#selectors.set(spec.text, selector);
       selector.filing = this.#anchors.add(selector, spec.wildcard ? [] : terms);
       for (const term of terms) for (const slot of this.identities.select(term)) selector.selection.add(slot);
     }
-    selector.users.set(user, (selector.users.get(user) ?? 0) + 1);
+    const use = selector.uses.get(user);
+    if (use === undefined) selector.uses.set(user, { tag, count: 1 });
+    else use.count++;
     return selector;
   }
 
   release(selector: Selector, user: SelectorUser): void {
     const cached = this.#selectors.get(selector.text);
     if (cached === undefined || cached !== selector) return;
-    const count = cached.users.get(user) ?? 0;
-    if (count > 1) cached.users.set(user, count - 1);
-    else cached.users.delete(user);
-    if (cached.users.size > 0) return;
+    const use = cached.uses.get(user);
+    if (use !== undefined && --use.count === 0) cached.uses.delete(user);
+    if (cached.uses.size > 0) return;
     this.#selectors.delete(cached.text);
-    this.#anchors.remove(cached, cached.filing);
+    this.#anchors.remove(cached.filing);
   }
 
   /** Adds an identity or changes the labels of a known one; gives its slot. */
   put(id: IdentityId, labels: readonly Label[]): number {
     const known = this.identities.slotOf(id);
-    const before = known === undefined ? NONE : this.#selecting(known);
+    const before = known === undefined ? NONE : this.#holding(known);
     const slot = this.identities.put(id, labels);
     const after = this.#selecting(slot);
     for (const selector of before) if (!after.includes(selector)) this.#change(selector, slot, false);
@@ -104,7 +109,7 @@ export class SelectorCache {
   remove(id: IdentityId): number | undefined {
     const slot = this.identities.slotOf(id);
     if (slot === undefined) return undefined;
-    for (const selector of this.#selecting(slot)) this.#change(selector, slot, false);
+    for (const selector of this.#holding(slot)) this.#change(selector, slot, false);
     this.identities.remove(slot);
     return slot;
   }
@@ -114,9 +119,8 @@ export class SelectorCache {
     for (const selector of this.#selectors.values()) {
       if (selector.spec.dynamic === undefined) continue;
       const terms = this.#dynamic(selector.spec.dynamic);
-      this.#anchors.remove(selector, selector.filing);
+      this.#anchors.remove(selector.filing);
       selector.filing = this.#anchors.add(selector, terms);
-      selector.terms = terms;
       const after = new Set(terms.flatMap((term) => this.identities.select(term)));
       for (const slot of [...selector.selection.members]) if (!after.has(slot)) this.#change(selector, slot, false);
       for (const slot of after) if (!selector.selection.has(slot)) this.#change(selector, slot, true);
@@ -124,21 +128,27 @@ export class SelectorCache {
   }
 
   entries(): readonly { readonly selector: Selector; readonly users: number }[] {
-    return Array.from(this.#selectors.values(), (selector) => ({ selector, users: selector.users.size }));
+    return Array.from(this.#selectors.values(), (selector) => ({ selector, users: selector.uses.size }));
   }
 
+  /** Selectors whose terms select the identity in a slot. */
   #selecting(slot: number): readonly CachedSelector[] {
-    const found: CachedSelector[] = [];
     const record = this.identities.record(slot)!;
+    return this.#candidates(record, (filed) => selects(filed, record));
+  }
+
+  /** Selectors that have it selected. */
+  #holding(slot: number): readonly CachedSelector[] {
+    return this.#candidates(this.identities.record(slot)!, ({ item }) => item.selection.has(slot));
+  }
+
+  #candidates(record: Labelled, chosen: (filed: Filed<CachedSelector>) => boolean): readonly CachedSelector[] {
+    const found: CachedSelector[] = [];
     const round = ++this.#round;
-    this.#anchors.candidates(record, (selector) => {
-      if (selector.round === round) return;
-      selector.round = round;
-      for (const term of selector.terms) {
-        if (!selects(term, record)) continue;
-        found.push(selector);
-        return;
-      }
+    this.#anchors.candidates(record, (filed) => {
+      if (filed.item.round === round || !chosen(filed)) return;
+      filed.item.round = round;
+      found.push(filed.item);
     });
     return found;
   }
@@ -146,7 +156,7 @@ export class SelectorCache {
   #change(selector: CachedSelector, slot: number, added: boolean): void {
     if (added) selector.selection.add(slot);
     else selector.selection.delete(slot);
-    for (const user of selector.users.keys()) user.selectionChanged(selector, slot, added);
+    for (const [user, { tag }] of selector.uses) user.selectionChanged(tag, slot, added);
   }
 }
 

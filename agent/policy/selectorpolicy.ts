@@ -57,7 +57,7 @@ class SelectorHolder implements SelectorUser {
 
   /** Gives how many it holds. */
   acquire(spec: SelectorSpec): number {
-    return this.#held.push(this.#cache.acquire(spec, this));
+    return this.#held.push(this.#cache.acquire(spec, this, this.#held.length));
   }
 
   release(): void {

@@ -56,7 +56,19 @@ export function testOf({ key: full, operator, values }: Requirement): Test {
   const colon = full.indexOf(':');
   const source = colon < 0 ? 'any' : full.slice(0, colon);
   const key = full.slice(colon + 1);
-  return { source: source === 'any' || source === 'unspec' ? '' : source, key, operator, values };
+  return { source: source === 'any' || source === 'unspec' ? '' : one(source), key: one(key), operator, values };
+}
+
+/** Sources and keys, of which a cluster has few; bounded, should someone make them up. */
+const TEXTS = new Map<string, string>();
+const MAX_TEXTS = 4096;
+
+/** One string for all that are equal, so that ten thousand tests of a key have one piece of memory to look at. */
+function one(text: string): string {
+  const known = TEXTS.get(text);
+  if (known !== undefined) return known;
+  if (TEXTS.size < MAX_TEXTS) TEXTS.set(text, text);
+  return text;
 }
 
 export function exists(source: string, key: string): Test {
