@@ -6,6 +6,7 @@ import { readInvocation, type Config, type Invocation } from './config/config.ts
 import { helpText } from './config/options.ts';
 import { startAgent } from './daemon/agent.ts';
 import { CloudGroupFile } from './daemon/cloud-group-file.ts';
+import { openKubernetes } from './daemon/kubernetes.ts';
 import { openKernel } from './daemon/open-kernel.ts';
 import { silentSource } from './daemon/silent-source.ts';
 import { uninstall } from './datapath/kernel-node.ts';
@@ -44,6 +45,8 @@ async function main(): Promise<number> {
 
 async function run(config: Config): Promise<number> {
   const logger = pino({ level: config.logLevel, base: { node: config.nodeName } });
+  let signal: NodeJS.Signals | undefined;
+  const stopped = signalled().then((name) => (signal = name));
   try {
     const ipam = new Ipam(config.podCidrs);
     await using kernel = await openKernel(
@@ -60,20 +63,30 @@ async function run(config: Config): Promise<number> {
       systemClock,
       (message, error) => logger.error({ err: error }, message),
     );
-    const stopped = signalled();
+    using kubernetes =
+      config.kubernetes && (await openKubernetes(config.kubernetes, config.nodeName, systemClock, logger));
+    const source = kubernetes?.source ?? openSource(config, logger);
+    // An API server may be away for long: the agent can be stopped while it waits.
+    void stopped.then(() => source.stop());
     await using _agent = await startAgent({
-      ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam },
-      source: openSource(config, logger),
+      ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam, source },
+      ...(kubernetes !== undefined && { kubernetes }),
       ...(config.cloudGroups !== undefined && { cloudGroups: openCloudGroups(config.cloudGroups, logger) }),
     });
-    const signal = await stopped;
-    logger.info({ signal }, 'stopping; what is in force stays in force');
+    logger.info({ signal: await stopped }, 'stopping; what is in force stays in force');
     return EXIT.ok;
   } catch (error) {
+    if (signal !== undefined && hasStopped(error)) {
+      logger.info({ signal }, 'stopped before everything was known; what is in force stays in force');
+      return EXIT.ok;
+    }
     logger.fatal({ err: error, ...(error instanceof WeirError && { code: error.code }) }, errorText(error));
     return EXIT.failed;
   }
 }
+
+/** Whether this is what a source answers that was stopped before it had told all. */
+const hasStopped = (error: unknown): boolean => error instanceof WeirError && error.code === 'SOURCE_STOPPED';
 
 /** Resolves with the signal that asks the agent to end. */
 function signalled(): Promise<NodeJS.Signals> {

@@ -20,6 +20,13 @@ export interface Config {
   /** Undefined: beside the program. */
   readonly bpfObjects: string | undefined;
   readonly manifests: string | undefined;
+  /** Undefined: there is no API server to follow. */
+  readonly kubernetes: KubernetesConfig | undefined;
+  readonly identityAllocation: 'crd' | 'file';
+  /** Milliseconds. */
+  readonly identityChangeGrace: number;
+  /** Milliseconds. */
+  readonly podMetadataTimeout: number;
   /** Undefined: groups of a cloud are empty. */
   readonly cloudGroups: string | undefined;
   readonly nodeName: string;
@@ -39,6 +46,20 @@ export interface Config {
   /** Undefined: no metrics. */
   readonly metricsListen: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** How the agent speaks to an API server. */
+export interface KubernetesConfig {
+  /** Undefined: the service account of the pod. */
+  readonly kubeconfig: string | undefined;
+  /** Empty: the one that the credentials name. */
+  readonly servers: readonly string[];
+  /** Writes a second, and how many may go at once. */
+  readonly qps: number;
+  readonly burst: number;
+  /** Milliseconds. */
+  readonly heartbeatTimeout: number;
+  readonly endpointSlices: boolean;
 }
 
 /** What the command line asks for. */
@@ -66,7 +87,7 @@ export function readInvocation(argv: readonly string[], environment: NodeJS.Proc
   const file = line.config ?? variables.config;
   const settings: Settings = { ...(file && fromFile(file.values[0]!)), ...variables, ...line };
   const uninstall = line.uninstall !== undefined;
-  return { kind: uninstall ? 'uninstall' : 'run', config: toConfig(new Reader(settings), uninstall) };
+  return { kind: uninstall ? 'uninstall' : 'run', config: toConfig(new Reader(settings), environment, uninstall) };
 }
 
 function fromCommandLine(argv: readonly string[]): Settings {
@@ -133,7 +154,8 @@ function fromFile(path: string): Settings {
   return settings;
 }
 
-function toConfig(reader: Reader, uninstall: boolean): Config {
+function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boolean): Config {
+  const kubernetes = readKubernetes(reader, environment);
   const socket = reader.text('socket');
   const podCidrs = readPodCidrs(reader);
   if (!uninstall && podCidrs.ipv4 === undefined && podCidrs.ipv6 === undefined) {
@@ -150,8 +172,13 @@ function toConfig(reader: Reader, uninstall: boolean): Config {
     bpfRoot: reader.text('bpf-root'),
     bpfObjects: reader.optional('bpf-objects'),
     manifests: reader.optional('manifests'),
+    kubernetes,
+    identityAllocation: readIdentityAllocation(reader, kubernetes),
+    identityChangeGrace: reader.duration('identity-change-grace-period'),
+    podMetadataTimeout: reader.duration('pod-metadata-timeout'),
     cloudGroups: reader.optional('cloud-groups'),
-    nodeName: reader.optional('node-name') ?? hostname(),
+    // What Kubernetes' downward API is asked for under this name is how its agents learn it.
+    nodeName: reader.optional('node-name') ?? environment['K8S_NODE_NAME'] ?? hostname(),
     clusterName: reader.text('cluster-name'),
     podCidrs,
     devices: reader.list('devices'),
@@ -187,6 +214,37 @@ function readPodCidrs(reader: Reader): Config['podCidrs'] {
 function readTunnel(reader: Reader): number {
   reader.oneOf('tunnel-protocol', ['vxlan']);
   return reader.number('tunnel-port', 1, 65535);
+}
+
+function readKubernetes(reader: Reader, environment: NodeJS.ProcessEnv): KubernetesConfig | undefined {
+  const mode = reader.oneOf('enable-k8s', ['auto', 'true', 'false']);
+  const kubeconfig = reader.optional('k8s-kubeconfig-path');
+  const servers = reader.list('k8s-api-server-urls');
+  const manifests = reader.optional('manifests');
+  const named = kubeconfig !== undefined || servers.length > 0;
+  const inPod = manifests === undefined && (environment['KUBERNETES_SERVICE_HOST'] ?? '') !== '';
+  if (mode === 'false' || (mode === 'auto' && !named && !inPod)) return undefined;
+  if (manifests !== undefined)
+    reader.fail('manifests', 'objects come from an API server or from a directory of manifests, not from both');
+  return Object.freeze({
+    ...{ kubeconfig, servers },
+    qps: reader.number('k8s-client-qps', 1, 10_000),
+    burst: reader.number('k8s-client-burst', 1, 10_000),
+    heartbeatTimeout: reader.duration('k8s-heartbeat-timeout'),
+    endpointSlices: reader.flag('enable-cilium-endpoint-slice'),
+  });
+}
+
+function readIdentityAllocation(
+  reader: Reader,
+  kubernetes: KubernetesConfig | undefined,
+): Config['identityAllocation'] {
+  const fallback = kubernetes === undefined ? 'file' : 'crd';
+  if (reader.optional('identity-allocation-mode') === undefined) return fallback;
+  const mode = reader.oneOf('identity-allocation-mode', ['crd', 'file']);
+  if (mode === 'crd' && kubernetes === undefined)
+    reader.fail('identity-allocation-mode', 'crd needs an API server: see --k8s-kubeconfig-path');
+  return mode;
 }
 
 function readListen(reader: Reader): Config['metricsListen'] {
@@ -237,6 +295,17 @@ class Reader {
     const value = Number(text);
     if (text !== '' && Number.isInteger(value) && value >= first && value <= last) return value;
     return this.fail(name, `${JSON.stringify(text)} is not a whole number from ${first} to ${last}`);
+  }
+
+  /** Milliseconds of a text such as `400ms`, `30s`, `5m` or `1h30m`. */
+  duration(name: OptionName): number {
+    const text = this.text(name);
+    const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
+    const units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+    if (text === '0') return 0;
+    if (parts.length === 0 || parts.map(([part]) => part).join('') !== text)
+      return this.fail(name, `${JSON.stringify(text)} is not a duration such as 400ms or 30s`);
+    return parts.reduce((sum, [, number, unit]) => sum + Number(number) * units[unit as keyof typeof units], 0);
   }
 
   oneOf<T extends string>(name: OptionName, values: readonly T[]): T {

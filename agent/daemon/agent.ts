@@ -82,7 +82,7 @@ async function restore(rooms: Rooms): Promise<void> {
 /** Resolves when everything that existed at the start has been taken in. */
 async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
   const { config, identities, ipcache, families, manager, kernelIpcache, engine, logger, pods, source, health } = rooms;
-  const { metrics, clock, cloudGroups, services } = rooms;
+  const { metrics, clock, cloudGroups, services, kubernetes } = rooms;
   const report = (status: ResourceStatus): void => reportStatus(rooms, status);
   const prefixes = new PrefixIdentities({
     ...{ identities, ipcache, families },
@@ -99,6 +99,7 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
   });
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
+  if (kubernetes !== undefined) health.setResources(() => kubernetes.status());
   const feed = new ResourceFeed(pods, importer, services, rooms.cluster.feed, report);
   undo.defer(() => source.stop());
   await source.start((event) => {
@@ -107,10 +108,12 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     health.setRejected(resourceName(event.resource), false);
     health.setGaps(resourceName(event.resource), []);
   });
-  health.setResources({
-    state: config.manifests === undefined ? 'Disabled' : 'Ok',
-    msg: config.manifests === undefined ? '' : `manifests in ${config.manifests}`,
-  });
+  if (kubernetes === undefined) {
+    const { manifests } = config;
+    health.setResources(() =>
+      manifests === undefined ? { state: 'Disabled', msg: '' } : { state: 'Ok', msg: `manifests in ${manifests}` },
+    );
+  }
   await Promise.all([importer.settled(), services.begin()]);
 }
 

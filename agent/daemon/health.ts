@@ -7,7 +7,7 @@ export class Health {
   readonly #clock: Clock;
   #phase: ApiPhase = 'starting';
   #readySince: number | undefined;
-  #resources: Status = { state: 'Warning', msg: 'resources have not come in yet' };
+  #resources = (): Status => ({ state: 'Warning', msg: 'resources have not come in yet' });
   /** Objects that were rejected, by name. */
   readonly #rejected = new Set<string>();
   /** What of policies in force is not enforced, by object. */
@@ -31,14 +31,16 @@ export class Health {
     if (phase === 'ready') this.#readySince = this.#clock.now();
   }
 
-  setResources(status: Status): void {
+  /** @param status asked each time: how an API server stands changes */
+  setResources(status: () => Status): void {
     this.#resources = status;
   }
 
   resources(): Status {
-    if (this.#rejected.size === 0) return this.#resources;
+    const status = this.#resources();
+    if (this.#rejected.size === 0) return status;
     // What a user wrote wrong is the user's to correct: the agent itself is well.
-    return { ...this.#resources, msg: `${this.#resources.msg ?? ''} (rejected: ${[...this.#rejected].join(', ')})` };
+    return { ...status, msg: `${status.msg ?? ''} (rejected: ${[...this.#rejected].join(', ')})` };
   }
 
   /** Notes whether an object, by name, stands rejected. */

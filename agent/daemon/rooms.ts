@@ -20,6 +20,7 @@ import { createPolicyEngine } from '../policy/engine.ts';
 import { Cluster } from './cluster.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
+import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
@@ -36,6 +37,8 @@ export interface AgentParts {
   readonly kernel: NodeKernel;
   readonly ipam: Ipam;
   readonly source: ResourceSource;
+  /** Absent: there is no API server. */
+  readonly kubernetes?: Pick<Kubernetes, 'server' | 'status'>;
   /** Absent: groups of a cloud are empty. */
   readonly cloudGroups?: CloudGroupResolver;
 }
@@ -122,7 +125,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
 }
 
 function environmentOf(
-  { config, clock, logger, kernel, ipam }: AgentParts,
+  { config, clock, logger, kernel, ipam, kubernetes }: AgentParts,
   rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics'>,
 ): EndpointEnvironment {
   const { engine, identities, ipcache, kernelIpcache, pods, metrics } = rooms;
@@ -135,7 +138,7 @@ function environmentOf(
       filter: new LabelFilter(config.labelRules),
       clusterName: config.clusterName,
       // A directory of manifests is all there is; an API server's objects may come later than their pods.
-      podsMayBeLate: false,
+      podsMayBeLate: kubernetes !== undefined,
     },
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,

@@ -37,6 +37,7 @@ export const ERROR_CATALOGUE = {
     status: 502,
     remedy: 'see the status of the API server; a 403 wants the verbs of install/ for the service account',
   },
+  SOURCE_STOPPED: { status: 503, remedy: 'start the agent again' },
 
   // API and endpoints
   REQUEST_INVALID: { status: 400, remedy: 'correct the named field of the request' },

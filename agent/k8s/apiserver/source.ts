@@ -1,6 +1,6 @@
 /** An API server as a {@link ResourceSource}: every kind followed at once. */
 import type { Clock } from '../../model/clock.ts';
-import { errorText } from '../../model/errors.ts';
+import { errorText, WeirError } from '../../model/errors.ts';
 import type { ResourceEvent, ResourceKind, ResourceSource, ResourceStatus } from '../../model/resource.ts';
 import { ApiRefusal, type ApiServer } from './client.ts';
 import type { MirrorIssue } from './mirror.ts';
@@ -92,7 +92,11 @@ export class KubernetesSource implements ResourceSource {
     return new Map(this.#reflectors.map(({ kind, size }) => [kind, size]));
   }
 
-  /** Goes on trying for as long as it takes; only {@link stop} ends it before everything is known. */
+  /**
+   * Goes on trying for as long as it takes.
+   *
+   * @throws WeirError SOURCE_STOPPED when {@link stop} ends it before everything is known.
+   */
   async start(onEvent: (event: ResourceEvent) => void): Promise<void> {
     this.#onEvent = onEvent;
     const { signal } = this.#stop;
@@ -114,7 +118,9 @@ export class KubernetesSource implements ResourceSource {
       this.#tell();
     });
     await Promise.race([Promise.all(synced), stopped]);
-    if (!this.#stop.signal.aborted) onEvent({ type: 'synced' });
+    // Who goes on with half of the policies opens what the other half closes.
+    if (this.#stop.signal.aborted) throw new WeirError('SOURCE_STOPPED', 'stopped before everything was known');
+    onEvent({ type: 'synced' });
   }
 
   report(status: ResourceStatus): void {
