@@ -21,6 +21,7 @@ const GROUPS = [
   { name: 'checks', files: ['hack/**/*.test.ts'], concurrency: 1 },
   { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts'], concurrency: 2 },
   { name: 'script', files: ['test/script/**/*.test.ts'], concurrency: 2 },
+  { name: 'fakes', files: ['test/fakes/**/*.test.ts'], concurrency: 2 },
   { name: 'conformance', files: ['test/conformance/**/*.test.ts'], concurrency: 1 },
   { name: 'fuzz', files: ['test/fuzz/**/*.test.ts'], concurrency: 1 },
   { name: 'datapath', files: ['test/datapath/**/*.test.ts'], concurrency: 1 },
