@@ -105,6 +105,7 @@ if (inOwnNetns(import.meta.filename)) {
         using link = TcxLink.openPinned(path.join(node.bpfRoot, 'links', String(b.id), 'from_container'));
         return await link!.info();
       };
+      await node.endpoints.settle();
       const before = await info();
       await b.install(policy('ingress 0', 'egress 0', 'ingress 7'));
       const after = await info();
@@ -168,7 +169,7 @@ if (inOwnNetns(import.meta.filename)) {
       await assert.rejects(pod.install(many), isCode('BPF_MAP_FULL'));
       const gone = { ...pod.link, hostIfIndex: 9999 as typeof pod.link.hostIfIndex };
       const program = { id: pod.id, identity: pod.identity, link: gone, ipv4: pod.ipv4, auditMode: false };
-      await assert.rejects(node.endpoints.install(program, ALLOW_ALL), isCode('SYSCALL_FAILED'));
+      await assert.rejects(node.endpoints.install(program, ALLOW_ALL), isCode('NETLINK_FAILED'));
       assert.deepEqual(await traces(node), [pod.link.hostIfName]);
       await assert.rejects(
         node.endpoints.updatePolicy(pod.id, { upserts: [], deletes: [] }),

@@ -4,13 +4,14 @@ import type { EndpointId, IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { MapStateChanges, MapStateView } from '../model/mapstate.ts';
 import { BpfMap } from '../kernel/bpf-map.ts';
+import { Attachments } from './attachments.ts';
 import type { Devices } from './devices.ts';
 import type { Loader } from './loader.ts';
 import { EndpointPolicy } from './maps/endpoint-policy.ts';
 import type { NodeMaps } from './node-maps.ts';
 import { openOrCreate } from './node-maps.ts';
 import { removePin, type Pins } from './pins.ts';
-import type { PreparedLink } from './prepared-link.ts';
+import type { EndpointPrograms } from './settling.ts';
 import { Turns } from './turns.ts';
 import { WarmPool } from './warm-pool.ts';
 import type { WarmPrograms } from './warm-programs.ts';
@@ -42,37 +43,33 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   readonly #turns = new Turns<EndpointId>();
   readonly #policies = new Map<EndpointId, OpenPolicy>();
   readonly #byIfIndex = new Map<IfIndex, EndpointId>();
-  /** Links that are no endpoint's yet, by name: being made, or made, with programs on them if there were any ready. */
-  readonly #beginnings = new Map<string, PreparedLink | undefined>();
+  /** Names of links that are no endpoint's yet. */
+  readonly #beginnings = new Set<string>();
   readonly #pool: WarmPool<WarmPrograms>;
+  readonly #attachments: Attachments;
 
   constructor(options: DatapathOptions) {
     this.#options = options;
-    const { loader, policyMapSize, warmPrograms = 0, onError = () => undefined } = options;
+    const { loader, devices, policyMapSize, warmPrograms = 0, onError = () => undefined } = options;
     this.#pool = new WarmPool({ size: warmPrograms, make: () => loader.loadWarm(policyMapSize), onError });
+    const isBusy = (): boolean => this.#beginnings.size > 0;
+    this.#attachments = new Attachments({ loader, devices, turns: this.#turns, isBusy, onError });
   }
 
   async createLink(request: LinkRequest): Promise<EndpointLink> {
     const { hostIfName } = request;
-    await this.#endBeginning(hostIfName);
-    this.#beginnings.set(hostIfName, undefined);
+    this.#beginnings.add(hostIfName);
     try {
-      const link = await this.#options.devices.createLink(request);
-      const programs = this.#pool.take();
-      // Not waited for: the kernel takes its time, while the caller has an identity and a policy to find.
-      if (programs !== undefined) {
-        this.#beginnings.set(hostIfName, this.#options.loader.prepare(programs, link.hostIfIndex));
-      }
-      return link;
+      return await this.#options.devices.createLink(request);
     } catch (error) {
-      await this.#endBeginning(hostIfName);
+      this.#endBeginning(hostIfName);
       throw error;
     }
   }
 
   async deleteLink(hostIfName: string): Promise<void> {
     await this.#options.devices.deleteLink(hostIfName);
-    await this.#endBeginning(hostIfName);
+    this.#endBeginning(hostIfName);
   }
 
   /**
@@ -88,9 +85,15 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     return this.#pool.ready;
   }
 
+  /** Resolves when TCX links hold the programs of all endpoints, or others are being made. */
+  settle(): Promise<void> {
+    return this.#attachments.settle();
+  }
+
   async linkStatus(link: EndpointLink, netns: string): Promise<LinkStatus> {
     const id = this.#byIfIndex.get(link.hostIfIndex);
-    const attached = id !== undefined && (await this.#options.loader.isAttached(id, link.hostIfIndex));
+    const attached =
+      id !== undefined && this.#options.maps.call.has(id) && (await this.#attachments.isAttached(id, link.hostIfIndex));
     return { ...(await this.#options.devices.status(link, netns)), attached };
   }
 
@@ -99,8 +102,12 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     return [...this.#policies].filter(([, { policy }]) => policy.lockedDown).map(([id]) => id);
   }
 
-  install(program: EndpointProgram, policy: MapStateView): Promise<void> {
-    return this.#turns.run(program.id, () => this.#install(program, policy));
+  async install(program: EndpointProgram, policy: MapStateView): Promise<void> {
+    try {
+      await this.#turns.run(program.id, () => this.#install(program, policy));
+    } finally {
+      this.#endBeginning(program.link.hostIfName);
+    }
   }
 
   /** @throws WeirError ENDPOINT_NOT_FOUND, BPF_MAP_FULL (the endpoint is in lockdown until a whole policy fits) */
@@ -119,14 +126,14 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
 
   /** Call it when all known endpoints are installed again, and before new ones are created. */
   async prune(known: ReadonlySet<EndpointId>): Promise<void> {
-    const { pins, maps, devices, loader } = this.#options;
+    const { pins, maps, devices } = this.#options;
     const stale: Address[] = [];
     for await (const [address, { id, host }] of maps.lxc.entries()) if (!host && !known.has(id)) stale.push(address);
     for (const id of pins.endpoints()) if (!known.has(id)) await this.remove(id, stale);
     // What stands in weir_lxc without any pin.
     await maps.lxc.prune((id) => known.has(id));
     await this.#forget(stale);
-    const kept = new Set(await Promise.all([...known].map((id) => loader.deviceOf(id))));
+    const kept = new Set(await Promise.all([...known].map((id) => this.#attachments.deviceOf(id))));
     const lost = devices.endpointLinks().filter(({ index }) => !kept.has(index));
     await Promise.all(lost.map(({ name }) => devices.deleteLink(name)));
     void this.warmUp();
@@ -136,6 +143,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   [Symbol.dispose](): void {
     for (const { map } of this.#policies.values()) map.close();
     this.#policies.clear();
+    this.#attachments[Symbol.dispose]();
     this.#pool[Symbol.dispose]();
   }
 
@@ -146,18 +154,8 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     await using undo = new AsyncDisposableStack();
     const fresh = this.#isNew(id);
     if (fresh) undo.defer(() => this.#remove(id, addresses));
-    const prepared = this.#beginnings.get(link.hostIfName);
-    if (fresh && prepared?.ifindex === link.hostIfIndex) {
-      try {
-        await this.#takeOver(prepared, program, policy);
-      } finally {
-        await this.#endBeginning(link.hostIfName);
-      }
-    } else {
-      // Programs that nobody asked for would stand beside those that are attached now.
-      await this.#endBeginning(link.hostIfName);
-      await this.#load(program, policy);
-    }
+    if (fresh) await this.#begin(program, policy);
+    else await this.#replace(program, policy);
     maps.lxc.open(addresses, {
       id,
       identity: program.identity,
@@ -172,54 +170,68 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   }
 
   /**
-   * Loads an endpoint's programs, or loads them again. The verifier first: what it refuses must not have changed the
+   * Gives a new endpoint its programs: some that were loaded ahead, if there are any. Nobody can deliver to it before, and
+   * its link is down.
+   */
+  async #begin(program: EndpointProgram, policy: MapStateView): Promise<void> {
+    const { maps } = this.#options;
+    const { id, link } = program;
+    using undo = new DisposableStack();
+    const programs = undo.use(await this.#programsFor(program));
+    await this.#open(id).policy.replace(policy);
+    undo.move();
+    await this.#attachments.begin(programs, id, link.hostIfIndex);
+    maps.call.set(id, programs.program('policy_ingress').fd);
+  }
+
+  async #programsFor(program: EndpointProgram): Promise<EndpointPrograms> {
+    const { loader, pins } = this.#options;
+    const warm = this.#pool.take();
+    if (warm === undefined) return await loader.loadEndpoint(program, this.#open(program.id).map);
+    try {
+      warm.embed(loader.configOf(program));
+      warm.policyMap.pin(pins.policyMap(program.id));
+      return warm;
+    } catch (error) {
+      warm[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Loads the programs of an endpoint that stands again. The verifier first: what it refuses must not have changed the
    * policy. Then policy before programs: at no time does a packet pass that nobody judges.
    */
-  async #load(program: EndpointProgram, policy: MapStateView): Promise<void> {
+  async #replace(program: EndpointProgram, policy: MapStateView): Promise<void> {
     const { loader, maps } = this.#options;
     const { id, link } = program;
     const opened = this.#open(id);
     using object = await loader.loadEndpoint(program, opened.map);
     await opened.policy.replace(policy);
     maps.call.set(id, object.program('policy_ingress').fd);
-    await loader.attachEndpoint(object, id, link.hostIfIndex);
+    await this.#attachments.hold(object, id, link.hostIfIndex);
   }
 
-  /** Makes the programs that are on a new link an endpoint's own. Nobody can deliver to it before. */
-  async #takeOver(prepared: PreparedLink, program: EndpointProgram, policy: MapStateView): Promise<void> {
-    const { loader, maps, pins } = this.#options;
-    const { id } = program;
-    const { programs } = prepared;
-    programs.embed(loader.configOf(program));
-    programs.policyMap.pin(pins.policyMap(id));
-    await this.#open(id).policy.replace(policy);
-    await loader.pinEndpoint(prepared, id);
-    maps.call.set(id, programs.program('policy_ingress').fd);
-  }
-
-  /** Takes off a link what was prepared on it and not taken over. */
-  async #endBeginning(hostIfName: string): Promise<void> {
-    const prepared = this.#beginnings.get(hostIfName);
-    if (!this.#beginnings.delete(hostIfName)) return;
-    await prepared?.[Symbol.asyncDispose]();
-    // In the background: its faults are told to onError.
-    void this.warmUp();
+  /** A link is an endpoint's, or will never be one: time for what had to wait. Faults are told to onError. */
+  #endBeginning(hostIfName: string): void {
+    this.#beginnings.delete(hostIfName);
+    void this.#attachments.settle().then(() => this.warmUp());
   }
 
   async #remove(id: EndpointId, addresses: readonly Address[]): Promise<void> {
-    const { pins, maps, devices, loader } = this.#options;
+    const { pins, maps, devices } = this.#options;
     const own = addresses.filter((address) => maps.lxc.get(address)?.id === id);
     maps.lxc.close(own, id);
     maps.call.delete(id);
     // Its link goes before its programs, which leave with it: nothing passes that nobody judges. Taking them off one by
     // one would make the kernel wait for each. Routes go with the link, too.
-    const device = await loader.deviceOf(id);
+    const device = await this.#attachments.deviceOf(id);
     if (device === undefined) await devices.closeRoutes(own);
     else {
       await devices.deleteLink(device);
       this.#byIfIndex.delete(device);
     }
-    await loader.detachEndpoint(id);
+    await this.#attachments.detach(id);
     this.#policies.get(id)?.map.close();
     this.#policies.delete(id);
     await removePin(pins.policyMap(id));

@@ -5,11 +5,14 @@ import type { EndpointLink, LinkRequest, LinkStatus } from '../model/datapath.ts
 import type { IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import { localMac, type Mac } from '../model/mac.ts';
+import type { LoadedProgram } from '../kernel/bpf-object.ts';
 import { ERRNO, isErrno } from '../kernel/errno.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
+import { addBpfFilter, addClsact } from '../kernel/rtnl-filter.ts';
 import { changeLink, createVeth, type Link } from '../kernel/rtnl-link.ts';
 import { setNeighbour } from '../kernel/rtnl-neighbour.ts';
 import { deleteRoute, setRoute } from '../kernel/rtnl-route.ts';
+import type { TcxHook } from '../kernel/tcx.ts';
 import { hostPrefix, PodNetns } from './pod-netns.ts';
 
 /**
@@ -73,6 +76,33 @@ export class Devices implements Disposable {
   }
 
   /**
+   * Puts programs on a new link as filters, which the kernel does at once; a TCX link makes it wait. Whatever TCX holds on
+   * the same link comes first, and lets nothing through to them.
+   *
+   * @throws NetlinkError NETLINK_FAILED
+   */
+  async addFilters(index: IfIndex, programs: Readonly<Record<TcxHook, LoadedProgram>>): Promise<void> {
+    await this.#links.applyAsync(
+      addClsact(index),
+      ...FILTER_HOOKS.map((hook) => {
+        const { fd, name } = programs[hook];
+        return addBpfFilter({ index, hook, programFd: fd, name: `${FILTER_PREFIX}${name}` });
+      }),
+    );
+  }
+
+  /** Whether programs are on both sides of a link as {@link addFilters} put them there. */
+  async hasFilters(index: IfIndex): Promise<boolean> {
+    const filters = await Promise.all(FILTER_HOOKS.map((hook) => this.#links.filterAsync(index, hook)));
+    return filters.every((filter) => filter?.name.startsWith(FILTER_PREFIX));
+  }
+
+  /** Takes filters off a link whose programs TCX holds by now. */
+  async removeFilters(index: IfIndex): Promise<void> {
+    await this.#links.removeFilters(index);
+  }
+
+  /**
    * Opens the way from the host's stack to an enforced endpoint: its end up, a route to each address. Neighbours are
    * permanent, so the host never has to ask the pod for its MAC address.
    *
@@ -131,6 +161,10 @@ export class Devices implements Disposable {
     }
   }
 }
+
+const FILTER_HOOKS: readonly TcxHook[] = ['ingress', 'egress'];
+/** What names of our filters start with. */
+const FILTER_PREFIX = 'weir_';
 
 /** Names of endpoints' links on the host: `wr` and hexadecimal digits. */
 const ENDPOINT_LINK = /^wr[0-9a-f]+$/;

@@ -17,7 +17,7 @@ import { BpfObject, type LoadSpec } from '../kernel/bpf-object.ts';
 import { attachTcx, detachTcx, TcxLink, tcxProgram, type TcxHook } from '../kernel/tcx.ts';
 import type { NodeMaps } from './node-maps.ts';
 import { type EndpointHook, type NodeHook, type Pins } from './pins.ts';
-import { PreparedLink } from './prepared-link.ts';
+import type { EndpointPrograms } from './settling.ts';
 import { WarmPrograms, type WriteConfig } from './warm-programs.ts';
 
 /** Config variables that are the same for every program of the node. */
@@ -37,7 +37,10 @@ export type ProgramSettings = Partial<
 >;
 
 /** Where an endpoint's programs go, as its link's host end sees it. */
-const ENDPOINT_HOOKS: Readonly<Record<EndpointHook, TcxHook>> = { from_container: 'ingress', to_container: 'egress' };
+export const ENDPOINT_HOOKS: Readonly<Record<EndpointHook, TcxHook>> = {
+  from_container: 'ingress',
+  to_container: 'egress',
+};
 const NODE_HOOKS: Readonly<Record<NodeHook, TcxHook>> = {
   from_netdev: 'ingress',
   to_netdev: 'egress',
@@ -117,32 +120,17 @@ export class Loader {
     return (view) => writeBpfLxcConfig(view, config);
   }
 
-  /** Starts to put programs on a new link, for {@link pinEndpoint} to keep them there. */
-  prepare(programs: WarmPrograms, ifindex: IfIndex): PreparedLink {
-    return new PreparedLink(ifindex, programs, attachAll(programs, ifindex));
-  }
-
-  /** Waits until the programs are on their link and lets them stay as those of an endpoint. @throws KernelError SYSCALL_FAILED */
-  async pinEndpoint(prepared: PreparedLink, id: EndpointId): Promise<void> {
-    for (const [name, link] of await prepared.attached()) {
-      const pin = this.#pins.endpointLink(id, name);
-      this.#pins.makeFolder(pin);
-      link.pin(pin);
-      link.close();
-    }
-  }
-
   /**
    * Attaches an endpoint's programs to its link, or replaces those that are there without losing a packet.
    *
    * @throws KernelError SYSCALL_FAILED; whichever program was attached newly stays so, for the caller to undo
    */
-  async attachEndpoint(object: BpfObject, id: EndpointId, ifindex: IfIndex): Promise<void> {
+  async attachEndpoint(programs: EndpointPrograms, id: EndpointId, ifindex: IfIndex): Promise<void> {
     await allDone(
       hooksOf(ENDPOINT_HOOKS).map(async ([name, hook]) => {
         const pin = this.#pins.endpointLink(id, name);
         this.#pins.makeFolder(pin);
-        await attachTcx(object.program(name).fd, { ifindex, hook, pin });
+        await attachTcx(programs.program(name).fd, { ifindex, hook, pin });
       }),
     );
   }
@@ -153,14 +141,14 @@ export class Loader {
     this.#pins.removeEndpointFolder(id);
   }
 
-  /** Whether all programs of an endpoint are on that link. */
+  /** Whether TCX links hold all programs of an endpoint on that link. */
   async isAttached(id: EndpointId, ifindex: IfIndex): Promise<boolean> {
     const pins = hooksOf(ENDPOINT_HOOKS).map(([name]) => this.#pins.endpointLink(id, name));
     const programs = await Promise.all(pins.map((pin) => tcxProgram(pin, ifindex)));
-    return this.#maps.call.has(id) && programs.every((program) => program !== undefined);
+    return programs.every((program) => program !== undefined);
   }
 
-  /** The device that an endpoint's programs are on; undefined when there is none any more. */
+  /** The device on which TCX links hold an endpoint's programs; undefined when there is none any more. */
   async deviceOf(id: EndpointId): Promise<IfIndex | undefined> {
     for (const [name] of hooksOf(ENDPOINT_HOOKS)) {
       using link = TcxLink.openPinned(this.#pins.endpointLink(id, name));
@@ -218,22 +206,6 @@ export class Loader {
 
 function viewOf(bytes: Buffer): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** Attaches programs to a link that has none of them. When one cannot be, none stays. */
-async function attachAll(programs: WarmPrograms, ifindex: IfIndex): Promise<ReadonlyMap<EndpointHook, TcxLink>> {
-  const attached = new Map<EndpointHook, TcxLink>();
-  try {
-    await allDone(
-      hooksOf(ENDPOINT_HOOKS).map(async ([name, hook]) => {
-        attached.set(name, await TcxLink.create(programs.program(name).fd, ifindex, hook));
-      }),
-    );
-    return attached;
-  } catch (error) {
-    await Promise.all([...attached.values()].map((link) => link.release()));
-    throw error;
-  }
 }
 
 async function readObject(folder: string, name: ObjectName): Promise<Buffer> {

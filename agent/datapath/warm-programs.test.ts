@@ -34,10 +34,11 @@ if (inOwnNetns(import.meta.filename)) {
       assert.equal(node.endpoints.warmPrograms, 2);
       await using a = await TestPod.create(node, 11);
       await using b = await TestPod.create(node, 12);
-      assert.equal(node.endpoints.warmPrograms, 0);
       await using cold = await TestPod.create(node, 13);
-      for (const pod of [b, cold]) await pod.install(policy(`ingress ${a.identity}`, 'egress 0'));
       await a.install(policy('egress 0'));
+      await b.install(policy(`ingress ${a.identity}`, 'egress 0'));
+      assert.equal(node.endpoints.warmPrograms, 0);
+      await cold.install(policy(`ingress ${a.identity}`, 'egress 0'));
       for (const to of [b, cold]) {
         for (const address of to.addresses.map(formatAddress)) {
           assert.equal(await a.pings(address), true, address);

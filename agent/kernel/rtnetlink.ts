@@ -5,10 +5,12 @@ import { ERRNO, isErrno } from './errno.ts';
 import { type NetlinkRequest, NetlinkSocket } from './netlink.ts';
 import type { Netns } from './netns.ts';
 import { getAddresses, type LinkAddress, parseAddressMessage } from './rtnl-address.ts';
+import { type BpfFilter, deleteClsact, getBpfFilter, parseBpfFilterMessage } from './rtnl-filter.ts';
 import { deleteLink, getLink, type Link, parseLinkMessage } from './rtnl-link.ts';
 import { getNeighbours, type Neighbour, parseNeighbourMessage } from './rtnl-neighbour.ts';
 import { getRoutes, MAIN_TABLE, parseRouteMessage, type Route } from './rtnl-route.ts';
 import { getRules, parseRuleMessage, type Rule } from './rtnl-rule.ts';
+import type { TcxHook } from './tcx.ts';
 
 /** How the kernel says that what should be deleted is not there: link, link by index, route or rule, address. */
 const ABSENT = [ERRNO.ENODEV, ERRNO.ENXIO, ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.EADDRNOTAVAIL] as const;
@@ -74,6 +76,29 @@ export class Rtnetlink implements Disposable {
       return parseLinkMessage(body);
     } catch (error) {
       if (isErrno(error, ...ABSENT)) return undefined;
+      throw error;
+    }
+  }
+
+  /** The filter at one side of a link; undefined when there is none, or no link. */
+  async filterAsync(index: IfIndex, hook: TcxHook): Promise<BpfFilter | undefined> {
+    try {
+      const [[body]] = (await this.#socket.sendAsync([getBpfFilter(index, hook)])) as [[Buffer]];
+      return parseBpfFilterMessage(body);
+    } catch (error) {
+      // Without clsact: EINVAL.
+      if (isErrno(error, ...ABSENT, ERRNO.EINVAL)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Takes all filters off a link. @returns false when there is no room for any */
+  async removeFilters(index: IfIndex): Promise<boolean> {
+    try {
+      await this.applyAsync(deleteClsact(index));
+      return true;
+    } catch (error) {
+      if (isErrno(error, ...ABSENT, ERRNO.EINVAL)) return false;
       throw error;
     }
   }

@@ -21,6 +21,10 @@ export const RTM = {
   NEWRULE: 32,
   DELRULE: 33,
   GETRULE: 34,
+  NEWQDISC: 36,
+  DELQDISC: 37,
+  NEWTFILTER: 44,
+  GETTFILTER: 46,
 } as const;
 
 /** A message's body: its fixed struct, then attributes. */
