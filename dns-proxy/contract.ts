@@ -30,8 +30,15 @@ export interface EndpointNames {
 export interface NameGrants {
   /** Every selector of names in force, as its policy wrote it (matchName or matchPattern). */
   readonly selectors: readonly string[];
-  /** Identities that are allocated and known to all policy maps, by the sorted set of selectors that they stand for. */
-  readonly identities: readonly { readonly selectors: readonly string[]; readonly identity: number }[];
+  /**
+   * Identities that are allocated and known to all policy maps, by the sorted set of selectors that they stand for. An
+   * address has that of its family: they carry different labels of the world.
+   */
+  readonly identities: readonly {
+    readonly selectors: readonly string[];
+    readonly family: 4 | 6;
+    readonly identity: number;
+  }[];
 }
 
 /** How the proxy is to behave; flags of the agent, or of `weir-dns-proxy`. */

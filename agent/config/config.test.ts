@@ -52,10 +52,28 @@ describe('configuration', () => {
     assert.deepEqual(config([...CIDR, '--metrics-listen', '[::1]:1']).metricsListen, { host: '::1', port: 1 });
   });
 
+  test('what is kept of names, with durations as they are usually written', () => {
+    const made = config([...CIDR, '--tofqdns-min-ttl', '60', '--tofqdns-idle-connection-grace-period', '5m']);
+    assert.deepEqual(made.names, {
+      minTtl: 60,
+      addressesPerName: 1000,
+      zombiesPerEndpoint: 10_000,
+      idleGraceMs: 300_000,
+    });
+    assert.equal(config([...CIDR, '--tofqdns-idle-connection-grace-period', '250ms']).names.idleGraceMs, 250);
+  });
+
   const bad: readonly [string, string[], NodeJS.ProcessEnv, string, RegExp][] = [
     ['an unknown flag', ['--podcidr', 'x'], {}, 'command line', /--podcidr/],
     ['no addresses for pods', [], {}, '--pod-cidr', /no addresses/],
     ['a bad prefix', ['--pod-cidr', '10.0.0.0/33'], {}, '--pod-cidr', /33/],
+    [
+      'a bad duration',
+      [...CIDR, '--tofqdns-idle-connection-grace-period', '5 min'],
+      {},
+      '--tofqdns-idle-connection-grace-period',
+      /5 min/,
+    ],
     ['two prefixes of a family', ['--pod-cidr', '10.0.0.0/24,10.1.0.0/24'], {}, '--pod-cidr', /two prefixes/],
     ['a bad variable', CIDR, { WEIR_MTU: 'big' }, 'WEIR_MTU', /"big"/],
     ['a bad mode', [...CIDR, '--policy-enforcement', 'off'], {}, '--policy-enforcement', /default, always, never/],

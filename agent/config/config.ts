@@ -43,6 +43,7 @@ export interface Config {
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
   readonly policyAuditMode: boolean;
+  readonly names: NameConfig;
   /** Undefined: no metrics. */
   readonly metricsListen: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -60,6 +61,17 @@ export interface KubernetesConfig {
   /** Milliseconds. */
   readonly heartbeatTimeout: number;
   readonly endpointSlices: boolean;
+}
+
+/** What is kept of the answers of DNS (S30, S31). */
+export interface NameConfig {
+  /** Seconds. */
+  readonly minTtl: number;
+  readonly addressesPerName: number;
+  /** Addresses past their TTL, for each endpoint. */
+  readonly zombiesPerEndpoint: number;
+  /** Milliseconds. */
+  readonly idleGraceMs: number;
 }
 
 /** What the command line asks for. */
@@ -194,6 +206,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
     policyAuditMode: reader.flag('policy-audit-mode'),
+    names: readNames(reader),
     metricsListen: readListen(reader),
     logLevel: reader.oneOf('log-level', LOG_LEVELS),
   });
@@ -245,6 +258,15 @@ function readIdentityAllocation(
   if (mode === 'crd' && kubernetes === undefined)
     reader.fail('identity-allocation-mode', 'crd needs an API server: see --k8s-kubeconfig-path');
   return mode;
+}
+
+function readNames(reader: Reader): NameConfig {
+  return Object.freeze({
+    minTtl: reader.number('tofqdns-min-ttl', 0, 604_800),
+    addressesPerName: reader.number('tofqdns-endpoint-max-ip-per-hostname', 1, 50_000),
+    zombiesPerEndpoint: reader.number('tofqdns-max-deferred-connection-deletes', 1, 1_000_000),
+    idleGraceMs: reader.duration('tofqdns-idle-connection-grace-period'),
+  });
 }
 
 function readListen(reader: Reader): Config['metricsListen'] {

@@ -10,6 +10,7 @@ import { PolicyApiAdapter } from './api/policy-api.ts';
 import { ServiceApiAdapter } from './api/service-api.ts';
 import { CloudGroups } from './cloud-groups.ts';
 import { drainDeleteQueue } from './delete-queue.ts';
+import { ConnectionWatch } from './names/connection-watch.ts';
 import { createMetrics, serveMetrics } from './metrics.ts';
 import { monitorEvents } from './monitor.ts';
 import { PolicyImporter } from './policy-importer.ts';
@@ -30,6 +31,7 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   const { manager, nodeAddresses, kernelIpcache, families, services, cluster } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
+  undo.defer(() => rooms.names.stop());
   undo.defer(() => services.stop());
   await serve(rooms, undo);
   nodeAddresses.start(families);
@@ -38,6 +40,7 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await manager.activate();
   undo.defer(() => cluster.stop());
   await cluster.begin();
+  await startDns(rooms, undo);
   await kernelIpcache.resync();
   await drainQueue(rooms);
   enter(rooms, 'ready');
@@ -79,10 +82,23 @@ async function restore(rooms: Rooms): Promise<void> {
   enter(rooms, 'restored');
 }
 
+/** From here on names are asked for and learned: not before the policies are there that say which. */
+async function startDns(
+  { startDnsProxy, dns, names, manager, kernel }: Rooms,
+  undo: AsyncDisposableStack,
+): Promise<void> {
+  kernel.watchCollections(new ConnectionWatch(names, (id) => manager.index.byId(id)?.addresses ?? []));
+  dns.complete();
+  if (startDnsProxy === undefined) return;
+  dns.attach(undo.use(await startDnsProxy(dns, dns.lastPort)));
+  // What a proxy learned while no agent ran must be known before anything is taken out of the kernel's ipcache.
+  await names.settled();
+}
+
 /** Resolves when everything that existed at the start has been taken in. */
 async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
   const { config, identities, ipcache, families, manager, kernelIpcache, engine, logger, pods, source, health } = rooms;
-  const { metrics, clock, cloudGroups, services, kubernetes } = rooms;
+  const { metrics, clock, cloudGroups, names, services, kubernetes } = rooms;
   const report = (status: ResourceStatus): void => reportStatus(rooms, status);
   const prefixes = new PrefixIdentities({
     ...{ identities, ipcache, families },
@@ -90,7 +106,8 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     flushIpcache: (changed) => kernelIpcache.flush(changed),
   });
   const importer = new PolicyImporter({
-    ...{ engine, prefixes, report, metrics, clock },
+    ...{ engine, prefixes, names, report, metrics, clock },
+    proxies: rooms.startDnsProxy === undefined ? [] : ['dns'],
     onGaps: (resource, gaps) => reportGaps(rooms, resource, gaps),
     cloudGroups: new CloudGroups(cloudGroups, (message) => logger.warn(message)),
     settlePolicies: () => manager.settlePolicies(),

@@ -7,6 +7,23 @@ import type { EndpointId } from '../model/endpoint.ts';
 import type { LbTarget } from '../model/service.ts';
 import type { ObjectType } from '../reconcile/target.ts';
 
+/** Hears of the collections of expired connections. */
+export interface CollectionWatcher {
+  /**
+   * A collection begins, at `at` milliseconds since the epoch. What this returns hears of each connection that lives on;
+   * undefined when nobody wants to, which saves reading them.
+   */
+  begin(at: number): ((connection: LiveConnection) => void) | undefined;
+  /** The collection that began at `at` has seen everything. One that failed does not end. */
+  end(at: number): void;
+}
+
+/** The two ends of a connection, seen from an endpoint. */
+export interface LiveConnection {
+  readonly local: Address;
+  readonly remote: Address;
+}
+
 /** The kernel as the whole agent sees it; `open-kernel.ts` makes the real one, tests make others. */
 export interface NodeKernel extends AsyncDisposable {
   readonly endpoints: EndpointDatapath;
@@ -26,6 +43,8 @@ export interface NodeKernel extends AsyncDisposable {
   dump(name: string): Promise<BPFMap>;
   /** Forgets all entries of a map that may be emptied. @throws WeirError MAP_NOT_FOUND, REQUEST_INVALID */
   flush(name: string): Promise<void>;
+  /** Tells `watcher` of collections of expired connections from now on. There is one watcher. */
+  watchCollections(watcher: CollectionWatcher): void;
   /** Events from now on; those of which more than `capacity` wait are lost to this subscriber. */
   events(capacity: number): Subscription<FlowEvent>;
   /** Events that were lost because the agent was too slow, since its start. */

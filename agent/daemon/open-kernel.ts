@@ -7,7 +7,7 @@ import { bootTime, EventReader } from '../flow/event-reader.ts';
 import { probeFeatures, requireFeatures } from '../kernel/features.ts';
 import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
-import type { KernelSettings, NodeKernel } from './node-kernel.ts';
+import type { CollectionWatcher, KernelSettings, NodeKernel } from './node-kernel.ts';
 
 /** How often expired connections are collected, in milliseconds. */
 const COLLECTION_MS = 30_000;
@@ -39,8 +39,11 @@ export async function openKernel(
     }),
   );
   const events = undo.use(new EventReader(node.maps.get('weir_events').fd, bootTime(clock.now(), monotonic())));
+  let watcher: CollectionWatcher | undefined;
   const collector = new ConntrackGc({
     ...{ maps: node.maps.conntrack, clock, monotonic, intervalMs: COLLECTION_MS },
+    onBegin: (at) => watcher?.begin(at),
+    onCollected: (_collection, at) => watcher?.end(at),
     onError: (error) => onError('expired connections cannot be collected', error),
   });
   collector.start();
@@ -61,6 +64,7 @@ export async function openKernel(
     maps: () => node.catalogue.list(),
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),
     flush: (name) => flush(node, name),
+    watchCollections: (wanted) => void (watcher = wanted),
     events: (capacity) => events.subscribe(capacity),
     lostEvents: () => losses.total,
     [Symbol.asyncDispose]: () => all.disposeAsync(),

@@ -5,6 +5,8 @@ import type { PeerSelector, Rule, RuleStanza } from '../policy/rule.ts';
 export interface Provided {
   /** Somebody resolves groups of a cloud. */
   readonly cloudGroups: boolean;
+  /** Layer 7 parsers that there is a proxy for. */
+  readonly proxies: readonly string[];
 }
 
 /**
@@ -18,8 +20,7 @@ export function policyGaps(rules: readonly Rule[], provided: Provided): readonly
   const has = (kind: PeerSelector['kind']): boolean => peers.some((peer) => peer.kind === kind);
   return [
     ...(rules.some(({ subject }) => subject.kind === 'node') ? [GAPS.host] : []),
-    ...(stanzas.some(needsProxy) ? [GAPS.proxy] : []),
-    ...(has('fqdn') ? [GAPS.names] : []),
+    ...(stanzas.some((stanza) => lacksProxy(stanza, provided)) ? [GAPS.proxy] : []),
     ...(has('awsGroup') && !provided.cloudGroups ? [GAPS.cloudGroups] : []),
     ...(stanzas.some(needsAuthentication) ? [GAPS.authentication] : []),
   ];
@@ -27,14 +28,13 @@ export function policyGaps(rules: readonly Rule[], provided: Provided): readonly
 
 export const GAPS = {
   host: 'nodeSelector: host policies are not enforced yet, traffic of the node itself passes unjudged',
-  proxy: 'layer 7 rules: there is no proxy yet, traffic on their ports is dropped',
-  names: 'toFQDNs: names are not learned yet, the rules select nobody',
+  proxy: 'layer 7 rules: there is no proxy for them yet, traffic on their ports is dropped',
   cloudGroups: 'groups of a cloud: nobody resolves them (see --cloud-groups), the rules select nobody',
   authentication: 'authentication: there is no authentication yet, traffic that requires it is dropped',
 } as const;
 
-function needsProxy({ action, ports = [] }: RuleStanza): boolean {
-  return action !== 'deny' && ports.some(({ l7 }) => l7 !== undefined);
+function lacksProxy({ action, ports = [] }: RuleStanza, { proxies }: Provided): boolean {
+  return action !== 'deny' && ports.some(({ l7 }) => l7 !== undefined && !proxies.includes(l7.parser));
 }
 
 function needsAuthentication({ action, auth }: RuleStanza): boolean {

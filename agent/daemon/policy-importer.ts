@@ -6,6 +6,7 @@ import { decodePolicy, formatIssue, POLICY_KINDS, type DecodeOptions } from '../
 import type { CidrGroup, PolicyEngine, PolicyService } from '../policy/contract.ts';
 import type { Rule } from '../policy/rule.ts';
 import type { CloudGroups } from './cloud-groups.ts';
+import type { Names } from './names/names.ts';
 import { policyGaps } from './policy-gaps.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { PrefixIdentities } from './prefix-identities.ts';
@@ -14,10 +15,13 @@ export interface PolicyImporterOptions {
   readonly engine: PolicyEngine;
   readonly decode: DecodeOptions;
   readonly prefixes: PrefixIdentities;
+  readonly names: Pick<Names, 'select' | 'selectors' | 'settled'>;
   readonly report: (status: ResourceStatus) => void;
   /** What of an accepted object this node cannot enforce; empty when all of it. */
   readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
   readonly cloudGroups: CloudGroups;
+  /** Layer 7 parsers that there is a proxy for. */
+  readonly proxies: readonly string[];
   readonly metrics: PolicyMetrics;
   readonly clock: Clock;
   /** Resolves when every endpoint's policy map follows the engine. */
@@ -51,7 +55,7 @@ export class PolicyImporter {
 
   /** Takes in an object; `report` hears at once whether it is accepted. */
   upsert(resource: Resource): void {
-    const { decode, report, onGaps, metrics, cloudGroups } = this.#options;
+    const { decode, report, onGaps, metrics, cloudGroups, proxies } = this.#options;
     const result = decodePolicy(resource.object, decode);
     if (result.errors !== undefined) {
       const errors = result.errors.map((issue) =>
@@ -63,7 +67,7 @@ export class PolicyImporter {
     }
     this.#change(resource, result.rules);
     report({ resource, accepted: true, errors: [] });
-    onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved }));
+    onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved, proxies }));
   }
 
   delete(resource: Resource): void {
@@ -110,7 +114,7 @@ export class PolicyImporter {
   async #apply(): Promise<void> {
     await nextTurn();
     this.#scheduled = false;
-    const { engine, prefixes, cloudGroups, onError } = this.#options;
+    const { engine, prefixes, names, cloudGroups, onError } = this.#options;
     const policies = Array.from(this.#changed, ([key, rules]) => ({ key, rules }));
     const cidrGroups = Array.from(this.#groups, ([name, group]) => ({ name, group }));
     const services = [...this.#services.values()];
@@ -120,10 +124,14 @@ export class PolicyImporter {
     try {
       engine.apply({ policies, cidrGroups, services });
       engine.apply({ cidrGroups: await cloudGroups.follow(engine.policies().values()) });
-      const { cidrs } = engine.demand();
+      const { cidrs, fqdns } = engine.demand();
       // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.
       await prefixes.add(cidrs);
+      await names.settled();
+      // Addresses keep what policies select them by that go now, until they are gone.
+      await names.select([...names.selectors, ...fqdns]);
       for (const _ of engine.refresh()) await nextTurn();
+      await names.select(fqdns);
       await prefixes.prune(cidrs);
       await this.#implemented(heard);
     } catch (error) {

@@ -1,9 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify';
+import type { DnsProxy, ProxyListener } from '../../dns-proxy/contract.ts';
 import type { Config } from '../config/config.ts';
 import type { EndpointEnvironment } from '../endpoint/environment.ts';
 import { EndpointManager } from '../endpoint/manager.ts';
 import { PodDirectory } from '../endpoint/pod-directory.ts';
 import { EndpointStore } from '../endpoint/store.ts';
+import { DEFAULT_NAME_LIMITS } from '../fqdn/namecache.ts';
 import type { Families } from '../identity/cidr-labels.ts';
 import { LabelFilter } from '../identity/label-filter.ts';
 import { IdentityRegistry } from '../identity/registry.ts';
@@ -11,8 +13,8 @@ import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
 import { formatCidr } from '../model/address.ts';
-import { errorText } from '../model/errors.ts';
 import type { Clock } from '../model/clock.ts';
+import { errorText } from '../model/errors.ts';
 import type { ResourceSource } from '../model/resource.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
@@ -22,6 +24,9 @@ import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
+import { DnsControl } from './names/dns-control.ts';
+import { Names } from './names/names.ts';
+import { ProxyPortFile } from './names/proxy-port.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
@@ -39,6 +44,11 @@ export interface AgentParts {
   readonly source: ResourceSource;
   /** Absent: there is no API server. */
   readonly kubernetes?: Pick<Kubernetes, 'server' | 'status'>;
+  /**
+   * Starts the DNS proxy, on `port` if it can be had; 0 is any. Absent: there is none, and what policies divert to it is
+   * dropped.
+   */
+  readonly startDnsProxy?: (listener: ProxyListener, port: number) => Promise<DnsProxy>;
   /** Absent: groups of a cloud are empty. */
   readonly cloudGroups?: CloudGroupResolver;
 }
@@ -52,6 +62,8 @@ export interface Rooms extends AgentParts {
   readonly ipcache: Ipcache;
   readonly kernelIpcache: KernelIpcache;
   readonly nodeAddresses: NodeAddresses;
+  readonly names: Names;
+  readonly dns: DnsControl;
   readonly pods: PodDirectory;
   readonly manager: EndpointManager;
   readonly metrics: PolicyMetrics;
@@ -90,8 +102,17 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   });
   const metrics = new PolicyMetrics();
   const pods = new PodDirectory((change) => manager.podChanged(change));
+  const names = new Names({
+    ...{ clock, ipcache, identities, families },
+    minTtl: config.names.minTtl,
+    limits: { ...DEFAULT_NAME_LIMITS, ...config.names },
+    settlePolicies: () => manager.settlePolicies(),
+    flushIpcache: (prefixes) => kernelIpcache.flush(prefixes),
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  });
+  const dns = await openDnsControl(parts, names, () => manager);
   const manager = new EndpointManager(
-    environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics }),
+    environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
   );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const health = new Health(clock);
@@ -115,6 +136,8 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ipcache,
     kernelIpcache,
     nodeAddresses,
+    names,
+    dns,
     pods,
     manager,
     metrics,
@@ -124,13 +147,33 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   };
 }
 
+async function openDnsControl(
+  { config, clock, logger }: AgentParts,
+  names: Names,
+  manager: () => EndpointManager,
+): Promise<DnsControl> {
+  const file = new ProxyPortFile(config.stateDir);
+  const { port, problem } = await file.read(clock);
+  if (problem !== undefined) logger.error({ code: problem.code }, problem.describe());
+  return new DnsControl({
+    ...{ names, clock, port },
+    endpoint: (id) => manager().index.byId(id),
+    portsByName: (name, protocol) => manager().portsByName(name, protocol),
+    onPort: (changed) => {
+      manager().proxyPortsChanged();
+      // Forgotten, it costs the next start a moment without DNS.
+      file.write(changed).catch((error: unknown) => logger.error({ err: error }, errorText(error)));
+    },
+  });
+}
+
 function environmentOf(
   { config, clock, logger, kernel, ipam, kubernetes }: AgentParts,
-  rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics'>,
+  rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics' | 'dns'>,
 ): EndpointEnvironment {
-  const { engine, identities, ipcache, kernelIpcache, pods, metrics } = rooms;
+  const { engine, identities, ipcache, kernelIpcache, pods, metrics, dns } = rooms;
   return {
-    ...{ datapath: kernel.endpoints, identities, ipam, ipcache, policies: engine, clock },
+    ...{ datapath: kernel.endpoints, identities, ipam, ipcache, policies: engine, proxies: dns, clock },
     flushIpcache: (prefixes) => kernelIpcache.flush(prefixes),
     store: new EndpointStore(`${config.stateDir}/endpoints`),
     labels: {

@@ -31,7 +31,10 @@ test('collects what has expired, an interval after each collection, and survives
     monotonic: () => BigInt(clock.now()),
     intervalMs: 1000,
     onCollected: ({ alive, deleted }, startedAt) => told.push(`${startedAt}: ${deleted} gone, ${alive} alive`),
-    onAlive: ({ localPort }) => told.push(`alive ${localPort}`),
+    onBegin: (startedAt) => {
+      if (startedAt === 4000) return undefined;
+      return ({ localPort }) => told.push(`alive ${localPort}`);
+    },
     onError: (error) => told.push(String(error)),
   });
   gc.start();
@@ -45,6 +48,8 @@ test('collects what has expired, an interval after each collection, and survives
   assert.deepEqual(told.splice(0), ['alive 3', 'Error: busy']);
   await clock.advance(1000);
   assert.deepEqual(told.splice(0), ['alive 3', '3000: 1 gone, 1 alive']);
+  await clock.advance(1000);
+  assert.deepEqual(told.splice(0), ['4000: 0 gone, 1 alive'], 'nobody wants to hear');
   await gc.stop();
   await clock.advance(10_000);
   assert.deepEqual(told, []);

@@ -9,8 +9,11 @@ export interface ConntrackGcOptions {
   readonly intervalMs: number;
   /** Hears of each collection: how many connections live, how many went, when it began. */
   readonly onCollected?: (collection: Collection, startedAt: number) => void;
-  /** Hears of each connection that lives on: DNS zombies hang on them (S31). */
-  readonly onAlive?: (connection: Connection) => void;
+  /**
+   * A collection begins. What this returns hears of each connection that lives on: DNS zombies hang on them (S31). To read
+   * connections takes time: undefined when nobody wants to hear.
+   */
+  readonly onBegin?: (startedAt: number) => ((connection: Connection) => void) | undefined;
   readonly onError: (error: unknown) => void;
 }
 
@@ -48,8 +51,9 @@ export class ConntrackGc {
   }
 
   async #collect(): Promise<Collection> {
-    const { maps, clock, monotonic, onAlive, onCollected } = this.#options;
+    const { maps, clock, monotonic, onBegin, onCollected } = this.#options;
     const startedAt = clock.now();
+    const onAlive = onBegin?.(startedAt);
     const total = { alive: 0, deleted: 0 };
     for (const map of maps) {
       const { alive, deleted } = await map.collect(monotonic(), onAlive);

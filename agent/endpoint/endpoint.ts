@@ -73,6 +73,8 @@ export class Endpoint {
   realized: Realized | undefined;
   /** Its programs are to be loaded again, whatever else. */
   rebuild = false;
+  /** What the proxies know of it may be out of date. */
+  staleRedirects = true;
   /** Failed attempts in a row to bring it up to date. */
   failures = 0;
   #kernel: Promise<unknown> = Promise.resolve();

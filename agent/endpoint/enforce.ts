@@ -37,11 +37,11 @@ async function enterSubject(
     const policy = environment.policies.endpointPolicy({
       identity: identity.id,
       namedPorts: environment.labels.pods.pod(namespace, podName)?.namedPorts ?? [],
-      // Without a proxy, what should go through one is denied, never passed by.
-      proxyPort: () => 0,
+      proxyPort: (redirect) => environment.proxies.port(redirect),
       onChange: (changes, changed) => {
         if (endpoint.policy !== changed) return;
         endpoint.pending.add(changes);
+        endpoint.staleRedirects = true;
         hooks.policyChanged(endpoint);
       },
     });
@@ -70,6 +70,7 @@ export async function changeIdentity(
   const before = { identity: endpoint.identity, policy: endpoint.policy };
   endpoint.identity = next.identity;
   endpoint.policy = next.policy;
+  endpoint.staleRedirects = true;
   endpoint.pending.take();
   try {
     refuseConflict(endpoint, next.policy);
@@ -80,6 +81,7 @@ export async function changeIdentity(
   } catch (error) {
     endpoint.identity = before.identity;
     endpoint.policy = before.policy;
+    endpoint.staleRedirects = true;
     endpoint.pending.invalidate();
     leaveSubject(environment, next);
     throw error;
@@ -99,6 +101,7 @@ export function install(environment: EndpointEnvironment, endpoint: Endpoint): P
     endpoint.pending.take();
     // The record first: a crash in between must leave a trail to what is in the kernel.
     await environment.store.save(recordOf(endpoint, link, identity));
+    tellProxies(environment, endpoint);
     await environment.datapath.install(
       { id: endpoint.id, identity: identity.id, link, ...endpoint.addressing, auditMode },
       policy.mapState,
@@ -120,6 +123,7 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
     refuseConflict(endpoint, policy);
     const { revision, enforced } = policy;
     const work = endpoint.pending.take();
+    tellProxies(environment, endpoint);
     try {
       if (work.kind === 'changes') await environment.datapath.updatePolicy(endpoint.id, work.changes);
       if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, policy.mapState);
@@ -129,6 +133,13 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
     }
     endpoint.realized = { identity, revision, enforced, auditMode: endpoint.options.auditMode };
   });
+}
+
+/** Proxies go first: what is diverted to one that does not know the endpoint yet is lost. */
+function tellProxies({ proxies }: EndpointEnvironment, endpoint: Endpoint): void {
+  if (!endpoint.staleRedirects) return;
+  endpoint.staleRedirects = false;
+  proxies.follow(endpoint);
 }
 
 /** Lets the node know who lives at the endpoint's addresses. */
@@ -161,6 +172,7 @@ export function forgetSubject(environment: EndpointEnvironment, endpoint: Endpoi
   const { identity, policy } = endpoint;
   endpoint.identity = undefined;
   endpoint.policy = undefined;
+  environment.proxies.forget(endpoint);
   policy?.dispose();
   if (identity !== undefined) environment.identities.release(identity.id);
 }

@@ -4,10 +4,20 @@ import type { Ipam } from '../ipam/ipam.ts';
 import type { Cidr } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import type { EndpointDatapath } from '../model/datapath.ts';
-import type { PolicyEngine } from '../policy/contract.ts';
+import type { PolicyEngine, Redirect } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { LabelContext } from './endpoint-labels.ts';
 import type { EndpointStore } from './store.ts';
+
+/** The proxies that policies divert traffic to, as endpoints need them. */
+export interface EndpointProxies {
+  /** Port of the listener that takes a redirect, in host order; 0 while there is none: the traffic is denied. */
+  port(redirect: Redirect): number;
+  /** The endpoint's identity or redirects may be others than before; called before its policy map says so. */
+  follow(endpoint: Endpoint): void;
+  /** The endpoint is no more. */
+  forget(endpoint: Endpoint): void;
+}
 
 /** Everything that the life of an endpoint touches. */
 export interface EndpointEnvironment {
@@ -18,6 +28,7 @@ export interface EndpointEnvironment {
   /** Resolves when the kernel's ipcache holds what {@link ipcache} says of `prefixes` now; rejects when it cannot. */
   readonly flushIpcache: (prefixes: readonly Cidr[]) => Promise<void>;
   readonly policies: PolicyEngine;
+  readonly proxies: EndpointProxies;
   readonly store: EndpointStore;
   readonly labels: LabelContext;
   readonly clock: Clock;

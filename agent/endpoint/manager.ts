@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { errorText } from '../model/errors.ts';
+import type { IdentityId } from '../model/identity.ts';
 import { labelSetKey, type Label } from '../model/labels.ts';
 import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
 import { createEndpoint, type CreateRequest } from './create.ts';
@@ -157,6 +158,16 @@ export class EndpointManager {
         if (!endpoint.isLeaving && endpoint.policy !== undefined) await applyPolicy(this.#environment, endpoint);
       }),
     );
+  }
+
+  /** Identities of this node's endpoints that have a port of this name (S35). */
+  portsByName(name: string, protocol: number): Iterable<{ readonly identity: IdentityId; readonly port: number }> {
+    return this.#namedPorts.withName(name, protocol);
+  }
+
+  /** A proxy listens on another port than before, or for the first time. */
+  proxyPortsChanged(): void {
+    for (const { policy } of this.index.list()) policy?.update({ proxyPorts: true });
   }
 
   /** Resolves when everything asked for so far has ended. */

@@ -21,7 +21,7 @@ export class NamedPortIndex {
   readonly #remote = new Map<IdentityId, Counted>();
   #local: ReadonlyMap<IdentityId, Counted> = new Map();
   /** What the engine was told last. */
-  readonly #told = new Map<IdentityId, string>();
+  readonly #told = new Map<IdentityId, { readonly text: string; readonly ports: readonly NamedPort[] }>();
 
   constructor(policies: PolicyEngine, pods: PodDirectory) {
     this.#policies = policies;
@@ -30,6 +30,16 @@ export class NamedPortIndex {
 
   portsOf({ attachment: { namespace, podName } }: Endpoint): readonly NamedPort[] {
     return podName === '' ? [] : (this.#pods.pod(namespace, podName)?.namedPorts ?? []);
+  }
+
+  /** Identities that have a port of this name, with its number. */
+  *withName(name: string, protocol: number): Generator<{ readonly identity: IdentityId; readonly port: number }> {
+    for (const [identity, { ports }] of this.#told) {
+      for (const named of ports) {
+        if (named.name !== name || (protocol !== 0 && named.protocol !== 0 && named.protocol !== protocol)) continue;
+        yield { identity, port: named.port };
+      }
+    }
   }
 
   /** Looks again at all endpoints of this node and tells what changed. */
@@ -59,12 +69,13 @@ export class NamedPortIndex {
   #tell(identities: readonly IdentityId[]): void {
     const changes: { identity: IdentityId; ports: NamedPort[] }[] = [];
     for (const identity of new Set(identities)) {
-      const ports = new Map([...(this.#local.get(identity) ?? []), ...(this.#remote.get(identity) ?? [])]);
-      const text = [...ports.keys()].sort().join(',');
-      if ((this.#told.get(identity) ?? '') === text) continue;
+      const found = new Map([...(this.#local.get(identity) ?? []), ...(this.#remote.get(identity) ?? [])]);
+      const text = [...found.keys()].sort().join(',');
+      if ((this.#told.get(identity)?.text ?? '') === text) continue;
+      const ports = Array.from(found.values(), ({ port }) => port);
       if (text === '') this.#told.delete(identity);
-      else this.#told.set(identity, text);
-      changes.push({ identity, ports: [...ports.values()].map(({ port }) => port) });
+      else this.#told.set(identity, { text, ports });
+      changes.push({ identity, ports });
     }
     if (changes.length > 0) this.#policies.apply({ namedPorts: changes });
   }

@@ -142,6 +142,7 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     ipcache,
     flushIpcache: () => Promise.resolve(),
     policies: engine,
+    proxies: { port: () => 0, follow: () => undefined, forget: () => undefined },
     store: new EndpointStore(join(dir, 'endpoints')),
     labels: { pods, filter: new LabelFilter(), clusterName: 'default', podsMayBeLate: false },
     clock,

@@ -18,6 +18,8 @@ export interface NameLimits {
   readonly addressesPerEndpoint: number;
   /** Zombies of an endpoint; beyond, those that were never seen alive go first, then the earliest. */
   readonly zombiesPerEndpoint: number;
+  /** How long an address that was seen alive counts as alive after that, in milliseconds. */
+  readonly idleGraceMs: number;
 }
 
 /** What is put away in advance when a limit is met, so that the cost of choosing is shared by many answers. */
@@ -68,7 +70,9 @@ export class EndpointNames {
   collected(at: number, alive: (address: AddressRecord) => boolean): void {
     for (const [address, zombie] of this.zombies) {
       if (alive(address)) zombie.seen = Math.max(at, zombie.seen ?? 0);
-      else if (at > zombie.ended && at > (zombie.seen ?? -Infinity)) this.#bury(address, zombie);
+      else if (at > zombie.ended && at > (zombie.seen ?? -Infinity) + this.#limits.idleGraceMs) {
+        this.#bury(address, zombie);
+      }
     }
   }
 

@@ -115,6 +115,10 @@ export class Links {
     if (record !== undefined) this.#touched.add(record);
   }
 
+  reconsiderAll(): void {
+    for (const record of this.#addresses.values()) this.#touched.add(record);
+  }
+
   /** Addresses whose selectors differ from what was told before; they count as told from here on. */
   changes(): readonly AddressChange[] {
     if (this.#touched.size === 0) return [];

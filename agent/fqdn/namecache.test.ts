@@ -128,6 +128,20 @@ describe('a lease', () => {
     assert.deepEqual(world.cache.size, { names: 0, addresses: 0 });
   });
 
+  test('whose connection was seen lately counts as alive for the grace period', () => {
+    const world = new World({ limits: { ...DEFAULT_NAME_LIMITS, idleGraceMs: 60 * SECOND } });
+    world.select('*');
+    world.learn(1, 'a.com.', [A], 1);
+    world.learn(1, 'b.com.', [B], 1);
+    world.expire(2);
+    world.now += SECOND;
+    assert.equal(world.collect(A), `${B}=`, 'never seen: no grace');
+    world.now += 60 * SECOND;
+    assert.equal(world.collect(), '');
+    world.now += SECOND;
+    assert.equal(world.collect(), `${A}=`);
+  });
+
   test('is renewed by a new answer, also as a zombie', () => {
     const world = new World();
     world.select('a.com');
@@ -166,7 +180,7 @@ describe('limits', () => {
   });
 
   test('of an endpoint, whatever its names: nothing grows with what it asks', () => {
-    const limits = { addressesPerName: 10, addressesPerEndpoint: 16, zombiesPerEndpoint: 16 };
+    const limits = { addressesPerName: 10, addressesPerEndpoint: 16, zombiesPerEndpoint: 16, idleGraceMs: 0 };
     const world = new World({ limits });
     world.select('*');
     for (let i = 0; i < 500; i++) world.learn(1, `n${i}.com.`, [address(i % 250)], 60 + i);

@@ -22,6 +22,7 @@ export const DEFAULT_NAME_LIMITS: NameLimits = {
   addressesPerName: 1000,
   addressesPerEndpoint: 50_000,
   zombiesPerEndpoint: 10_000,
+  idleGraceMs: 0,
 };
 
 /** One address of one name of one endpoint. */
@@ -96,6 +97,12 @@ export class NameCache {
     return this.#links.changes();
   }
 
+  /** As {@link reconsider}, for every address. */
+  reconsiderAll(): readonly AddressChange[] {
+    this.#links.reconsiderAll();
+    return this.#links.changes();
+  }
+
   /** Ends leases before their time, of one endpoint or all, of names that match or all; live connections go on. */
   clean(only: {
     readonly endpoint?: EndpointId;
@@ -127,6 +134,11 @@ export class NameCache {
         for (const { name } of names) yield { endpoint, name, address, until: ended, zombie: true };
       }
     }
+  }
+
+  /** Addresses that an endpoint keeps for the sake of live connections alone; one may come several times. */
+  *zombies(): Generator<Address> {
+    for (const { zombies } of this.#endpoints.values()) for (const { address } of zombies.keys()) yield address;
   }
 
   /**

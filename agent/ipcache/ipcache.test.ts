@@ -68,6 +68,19 @@ describe('Ipcache', () => {
     stop();
   });
 
+  test('tells what the answer would be without a source', () => {
+    const { cache } = setUp();
+    cache.upsert(
+      record('10.0.0.0/8', 1, 'generated'),
+      record('10.0.0.1', 2, 'generated'),
+      record('10.0.0.1', 3, 'fqdn'),
+    );
+    cache.upsert(record('10.0.0.2', 4, 'fqdn'));
+    const identity = (text: string): number | undefined => cache.lookup(parseAddress(text), 'fqdn')?.identity;
+    assert.deepEqual([identity('10.0.0.1'), identity('10.0.0.2'), identity('11.0.0.1')], [2, 1, undefined]);
+    assert.equal(cache.lookup(parseAddress('10.0.0.1'))?.identity, 3);
+  });
+
   test('the longest prefix answers, as one checks by trying them all', () => {
     const prefix = fc
       .tuple(fc.constantFrom('10.1.2.3', '10.1.2.200', '10.9.0.1', 'fd00::1', 'fd00::ff00'), fc.nat(128))

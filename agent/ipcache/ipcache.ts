@@ -98,11 +98,16 @@ export class Ipcache {
     return this.#slots.get(formatCidr(prefix))?.records ?? [];
   }
 
-  /** The winning record of the longest prefix that covers `address`, as the kernel's map answers. */
-  lookup(address: Address): IpcacheRecord | undefined {
+  /**
+   * The winning record of the longest prefix that covers `address`, as the kernel's map answers.
+   *
+   * @param besides a source that is not asked: what the answer would be without it
+   */
+  lookup(address: Address, besides?: IpcacheSource): IpcacheRecord | undefined {
     const lengths = [...this.#lengths[address.family].keys()].sort((a, b) => b - a);
     for (const length of lengths) {
-      const record = this.get({ address: maskAddress(address, length), length });
+      const records = this.records({ address: maskAddress(address, length), length });
+      const record = besides === undefined ? records[0] : records.find(({ source }) => source !== besides);
       if (record !== undefined) return record;
     }
     return undefined;

@@ -7,8 +7,9 @@
  * - `local`: endpoints of this agent. It created them, so it knows best.
  * - `kvstore`, `custom-resource`: endpoints and nodes as other agents announce them.
  * - `kubernetes`: what is only inferred from Pod and Node objects, and may lag behind.
- * - `generated`: prefixes that policies and DNS answers name, with identities made up for them. They say nothing about
- *   what lives there, so whoever knows a workload at the same address goes first.
+ * - `fqdn`: addresses that DNS answers gave to names which policies select. Their identities include what policies say
+ *   of the prefix, and nothing about what lives there: whoever knows a workload at the same address goes first (S22).
+ * - `generated`: prefixes that policies name, with identities made up for them; they, too, say nothing of workloads.
  * - `restored`: what the kernel held before the agent restarted, until a better source has spoken.
  */
 export const IPCACHE_SOURCES = [
@@ -18,6 +19,7 @@ export const IPCACHE_SOURCES = [
   'kvstore',
   'custom-resource',
   'kubernetes',
+  'fqdn',
   'generated',
   'restored',
 ] as const;
