@@ -128,6 +128,8 @@ export class TestNode implements Disposable {
   readonly #pins = this.#stack.use(pinFolder());
   readonly #reported: Event[] = [];
   #events: RingBuffer | undefined;
+  /** Where the maps are pinned. */
+  readonly bpfRoot = this.#pins.at('.');
   readonly host: BpfObject;
   readonly maps: Readonly<Record<MapName, BpfMap>>;
 
