@@ -75,9 +75,12 @@ function apiOf(rooms: Rooms): AgentApi {
 }
 
 async function restore(rooms: Rooms): Promise<void> {
-  const { manager, logger } = rooms;
+  const { manager, names, logger } = rooms;
   const { restored, stale, problems } = await manager.restore();
   for (const problem of problems) logger.error({ code: problem.code }, problem.describe());
+  // Before any policy is: its addresses are open when its endpoints are under it.
+  const lost = names.restore((id) => manager.index.byId(id) !== undefined);
+  if (lost !== undefined) logger.error({ code: lost.code }, lost.describe());
   logger.info({ restored: restored.length, stale: stale.length, problems: problems.length }, 'endpoints restored');
   enter(rooms, 'restored');
 }

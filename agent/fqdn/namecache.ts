@@ -59,10 +59,14 @@ export class NameCache {
    */
   learn(endpoint: EndpointId, name: string, addresses: readonly Address[], ttl: number): readonly AddressChange[] {
     if (addresses.length === 0) return [];
-    const now = this.#options.clock.now();
-    const until = Math.ceil(now / 1000) + Math.max(ttl, this.#options.minTtl);
-    this.#lease(endpoint, name, addresses, until, now);
+    this.#lease(endpoint, name, addresses, this.leaseEnd(ttl) / 1000, this.#options.clock.now());
     return this.#links.changes();
+  }
+
+  /** When a lease of `ttl` seconds that begins now would end, in milliseconds (S30). */
+  leaseEnd(ttl: number): number {
+    const { clock, minTtl } = this.#options;
+    return (Math.ceil(clock.now() / 1000) + Math.max(ttl, minTtl)) * 1000;
   }
 
   /** Makes leases that have ended zombies. Whatever else happens, this is to be called now and then. */
