@@ -56,6 +56,7 @@ async function run(config: Config): Promise<number> {
         devices: config.devices,
         mtu: config.mtu,
         warmPrograms: config.warmPrograms,
+        socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),
         routing: config.routing,

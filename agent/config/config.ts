@@ -39,6 +39,10 @@ export interface Config {
   readonly routing: Routing;
   /** Sets of programs to keep loaded ahead of the pods that will need them. */
   readonly warmPrograms: number;
+  /** Where services are translated; see `socketCgroup`. */
+  readonly socketLb: 'auto' | 'true' | 'false';
+  /** Undefined: to be found. */
+  readonly cgroupRoot: string | undefined;
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
@@ -202,6 +206,8 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
       autoDirectNodeRoutes: reader.flag('auto-direct-node-routes'),
     }),
     warmPrograms: reader.number('warm-programs', 0, 1000),
+    socketLb: reader.oneOf('bpf-lb-sock', ['auto', 'true', 'false']),
+    cgroupRoot: reader.optional('cgroup-root'),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),

@@ -144,6 +144,19 @@ export const OPTIONS = [
     help: 'native: make routes to the pods of nodes that share a network with this one',
   },
   {
+    name: 'bpf-lb-sock',
+    kind: 'text',
+    value: 'MODE',
+    default: 'auto',
+    help: 'translate services where sockets connect: auto, true or false; else packet by packet',
+  },
+  {
+    name: 'cgroup-root',
+    kind: 'text',
+    value: 'DIR',
+    help: 'cgroup v2 whose sockets are translated (default: where it is mounted, for the agent of a whole machine)',
+  },
+  {
     name: 'warm-programs',
     kind: 'text',
     value: 'NUMBER',

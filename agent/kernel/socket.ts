@@ -37,7 +37,15 @@ const SOCK = { stream: 1, datagram: 2, raw: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000
 export const NONBLOCK = SOCK.NONBLOCK;
 
 export const SOL_SOCKET = 1;
-export const SO = { REUSEADDR: 2, ERROR: 4, REUSEPORT: 15, SNDBUFFORCE: 32, RCVBUFFORCE: 33, MARK: 36 } as const;
+export const SO = {
+  REUSEADDR: 2,
+  ERROR: 4,
+  REUSEPORT: 15,
+  SNDBUFFORCE: 32,
+  RCVBUFFORCE: 33,
+  MARK: 36,
+  NETNS_COOKIE: 71,
+} as const;
 /** Options of the IP level, by family (linux/in.h, linux/in6.h). */
 export const IP = {
   4: { level: 0, transparent: 19, originalDestination: 20 },
@@ -66,6 +74,24 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
     bytes.writeInt32LE(Number(value) | 0);
   }
   check(`set option ${level}/${name} of a socket`, setsockopt(fd, level, name, bytes, bytes.length));
+}
+
+/**
+ * The number by which BPF programs know a network namespace (SO_NETNS_COOKIE, Linux 5.14).
+ *
+ * @param netns the process's own when absent
+ * @throws KernelError SYSCALL_FAILED
+ */
+export function netnsCookie(netns?: Netns): bigint {
+  const fd = createSocket(addressFamily(4), 'datagram', netns?.fd);
+  try {
+    const [value, size] = [Buffer.alloc(8), Buffer.alloc(4)];
+    size.writeUInt32LE(value.length);
+    check('read the cookie of a network namespace', getsockopt(fd, SOL_SOCKET, SO.NETNS_COOKIE, value, size));
+    return value.readBigUInt64LE();
+  } finally {
+    closeFile(fd);
+  }
 }
 
 /** What a TCP or UDP socket is to be like. */

@@ -107,6 +107,8 @@ export interface BpfLxcConfig {
   readonly endpointIfindex: number;
   /** Forward and report what policy would have dropped (one byte) */
   readonly auditMode: boolean;
+  /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
+  readonly maglevTableSize: number;
 }
 
 /** Where the variables of `bpf_lxc.o` lie in its config section. */
@@ -128,10 +130,11 @@ export const bpfLxcConfigVariables = {
   hostMac: { offset: 64, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
   endpointIfindex: { offset: 72, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
   auditMode: { offset: 76, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  maglevTableSize: { offset: 80, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_lxc.o`. */
-export const bpfLxcConfigSize = 77;
+export const bpfLxcConfigSize = 84;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>): void {
@@ -152,4 +155,64 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 64, 6);
   if (values.endpointIfindex !== undefined) view.setUint32(72, values.endpointIfindex, true);
   if (values.auditMode !== undefined) view.setUint8(76, values.auditMode ? 1 : 0);
+  if (values.maglevTableSize !== undefined) view.setUint32(80, values.maglevTableSize, true);
+}
+
+/** Config of `bpf_sock.o`; numbers in host order, whatever their order in memory. */
+export interface BpfSockConfig {
+  /** Report every dropped packet in weir_events (one byte) */
+  readonly dropEvents: boolean;
+  /** Report the policy verdict on every new connection in weir_events (one byte) */
+  readonly verdictEvents: boolean;
+  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  readonly traceEvents: boolean;
+  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
+  readonly traceEveryPacket: boolean;
+  /** Count what each policy entry decides in weir_policystats (one byte) */
+  readonly policyAccounting: boolean;
+  /** Lifetime of an idle established TCP connection (32 bits, host order) */
+  readonly tcpEstablishedSeconds: number;
+  /** Lifetime of a TCP connection that nobody answered (32 bits, host order) */
+  readonly tcpSynSeconds: number;
+  /** Lifetime of a TCP connection after FIN in both directions, or after RST (32 bits, host order) */
+  readonly tcpClosingSeconds: number;
+  /** Lifetime of an idle connection of any other protocol (32 bits, host order) */
+  readonly otherSeconds: number;
+  /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
+  readonly maglevTableSize: number;
+  /** Cookie of the node's own network namespace: loopback is its node ports' only there (64 bits, host order) */
+  readonly hostNetnsCookie: bigint;
+}
+
+/** Where the variables of `bpf_sock.o` lie in its config section. */
+export const bpfSockConfigVariables = {
+  dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
+  verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
+  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
+  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tcpEstablishedSeconds: { offset: 8, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 12, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 16, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  maglevTableSize: { offset: 24, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  hostNetnsCookie: { offset: 32, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
+} as const satisfies Record<keyof BpfSockConfig, ConfigVariable>;
+
+/** Bytes of the config section of `bpf_sock.o`. */
+export const bpfSockConfigSize = 40;
+
+/** Writes the given variables over the initial value of the config section; the others keep their defaults. */
+export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig>): void {
+  if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
+  if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
+  if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
+  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
+  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(8, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(12, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(16, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(20, values.otherSeconds, true);
+  if (values.maglevTableSize !== undefined) view.setUint32(24, values.maglevTableSize, true);
+  if (values.hostNetnsCookie !== undefined) view.setBigUint64(32, values.hostNetnsCookie, true);
 }

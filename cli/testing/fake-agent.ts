@@ -136,6 +136,10 @@ const MAPS = new Map(
     models.mapOf('weir_ct4', models.CONNTRACK4),
     models.mapOf('weir_ct6', models.CONNTRACK6),
     models.mapOf('weir_metrics', models.METRICS),
+    models.mapOf('weir_lb_services', models.SERVICE_MAP),
+    models.mapOf('weir_lb_backends', models.BACKEND_MAP),
+    models.mapOf('weir_lb_affinity', models.AFFINITY_MAP),
+    models.mapOf('weir_lb_source_ranges', models.SOURCE_RANGE_MAP),
   ].map((map) => [map.path!.split('/').at(-1)!, map]),
 );
 
