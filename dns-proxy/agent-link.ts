@@ -1,5 +1,6 @@
 /** The agent's end of the way to its proxy, be that a worker of the agent or a process of its own. */
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { errorText, WeirError } from '../agent/model/errors.ts';
 import { portChannel, socketChannel, type Channel } from './channel.ts';
@@ -24,6 +25,8 @@ export interface LinkOptions {
   readonly onError: (message: string, error: unknown) => void;
 }
 
+/** How long a proxy that is there may take until it is known what it has learned, in milliseconds. */
+const GREETING_MS = 5_000;
 /** How soon a proxy that has gone is looked for again, in milliseconds. */
 const AGAIN_MS = 200;
 
@@ -37,6 +40,7 @@ class LinkedProxy implements DnsProxy {
   #port: number | undefined;
   /** The port that was said, until what was learned so far has come too. */
   #greeted: number | undefined;
+  readonly #met = Promise.withResolvers<true>();
   #watching = false;
   #closed = false;
   #timer: NodeJS.Timeout | undefined;
@@ -65,6 +69,14 @@ class LinkedProxy implements DnsProxy {
     }
     if (channel === undefined) this.#lookAgain();
     else this.#use(channel);
+  }
+
+  /** Looks for a proxy; one that is there has said what it learned so far when this resolves. */
+  async begin(): Promise<this> {
+    await this.look();
+    if (this.#channel !== undefined)
+      await Promise.race([this.#met.promise, sleep(GREETING_MS, undefined, { ref: false })]);
+    return this;
   }
 
   replace(endpoints: readonly EndpointNames[], grants: NameGrants): void {
@@ -136,6 +148,7 @@ class LinkedProxy implements DnsProxy {
     if (this.#greeted === undefined) return;
     this.#port = this.#greeted;
     this.#listener.connected(this.#port, backlog);
+    this.#met.resolve(true);
   }
 
   #refuse(channel: ProxyChannel, version: number): void {
@@ -190,8 +203,7 @@ export async function openWorkerProxy(
     worker.on('error', (error) => options.onError('the DNS proxy has ended', error));
     return Promise.resolve(portChannel<AgentMessage, ProxyMessage>(worker));
   });
-  await proxy.look();
-  return proxy;
+  return await proxy.begin();
 }
 
 /** The proxy as a process of its own, `weir-dns-proxy`, that listens for the agent at `path`. */
@@ -211,8 +223,7 @@ export async function openProcessProxy(
       return undefined;
     }
   });
-  await proxy.look();
-  return proxy;
+  return await proxy.begin();
 }
 
 function connected(path: string): Promise<Socket> {
