@@ -1,4 +1,5 @@
 /** Whose address a server has, as the kernel's ipcache says: the datapath judged by the same. */
+import { IDENTITY_WORLD, IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6 } from '../bpf/gen/constants.ts';
 import type { Address } from '../agent/model/address.ts';
 import { addressKey, type AddressKey } from './address-key.ts';
 
@@ -12,7 +13,8 @@ export interface IdentitySource {
   reopen?(): void;
 }
 
-const WORLD = { 4: 9, 6: 10 } as const;
+const WORLD = { 4: IDENTITY_WORLD_IPV4, 6: IDENTITY_WORLD_IPV6 } as const;
+const WORLDS: ReadonlySet<number> = new Set([IDENTITY_WORLD, IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6]);
 const CAPACITY = 4096;
 
 /** Remembers what was looked up for as long as nothing has changed. */
@@ -46,4 +48,9 @@ export class ServerIdentities {
     }
     return identity;
   }
+}
+
+/** Whether an identity says only that nobody in particular is at an address. */
+export function isWorld(identity: number): boolean {
+  return WORLDS.has(identity);
 }

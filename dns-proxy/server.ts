@@ -16,7 +16,7 @@ import { Grants } from './grants.ts';
 import { Lessons } from './lessons.ts';
 import { openListeners } from './listeners.ts';
 import { Records } from './records.ts';
-import { ServerIdentities, type IdentitySource } from './server-identities.ts';
+import { isWorld, ServerIdentities, type IdentitySource } from './server-identities.ts';
 import { TcpFront } from './tcp-front.ts';
 import { UdpFront } from './udp-front.ts';
 import { UdpUpstream } from './udp-upstream.ts';
@@ -162,7 +162,8 @@ export class DnsServer implements Disposable {
     const { write, identities, onError } = this.#options;
     if (write === undefined) return;
     try {
-      if (identities.lookup(address) !== undefined) return;
+      const known = identities.lookup(address);
+      if (known !== undefined && !isWorld(known)) return;
       const identity = this.#grants.identityOf(name);
       if (identity === undefined) return;
       write(address, identity);
