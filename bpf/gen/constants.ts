@@ -60,6 +60,7 @@ export const CT_RESET = 8;
 export const CT_SEEN_NON_SYN = 16;
 export const CT_SOURCE_IS_LOCAL = 32;
 export const CT_SOURCE_IS_MARKED = 64;
+export const CT_FORWARDED = 128;
 
 // enum ct_closing
 export const CT_CLOSING = 6;

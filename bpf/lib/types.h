@@ -215,6 +215,7 @@ enum ct_flags {
 	CT_SEEN_NON_SYN    = 1 << 4, /* picked up in mid-stream, after an eviction or an upgrade */
 	CT_SOURCE_IS_LOCAL = 1 << 5, /* opened by a socket of the host: identity host is proven, not looked up */
 	CT_SOURCE_IS_MARKED = 1 << 6, /* opened by a proxy for a pod, whose identity peer_identity is */
+	CT_FORWARDED       = 1 << 7, /* of the host: others' traffic that it forwards under its own address, not its to judge */
 };
 enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
 
