@@ -6,6 +6,7 @@ import { DEFAULT_DECODE_OPTIONS } from '../policy/api/index.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
+import { NameApiAdapter } from './api/name-api.ts';
 import { PolicyApiAdapter } from './api/policy-api.ts';
 import { ServiceApiAdapter } from './api/service-api.ts';
 import { CloudGroups } from './cloud-groups.ts';
@@ -62,13 +63,14 @@ async function serve(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
 }
 
 function apiOf(rooms: Rooms): AgentApi {
-  const { identities, engine, ipcache, manager, kernel, ipam, clock, services } = rooms;
+  const { identities, engine, ipcache, manager, kernel, ipam, clock, services, names, dns } = rooms;
   const endpoints = new EndpointApiAdapter(manager, kernel.endpoints, ipam);
   const policy = new PolicyApiAdapter(identities, engine, ipcache, manager.index);
   return {
     endpoints,
     policy,
     services: new ServiceApiAdapter(services),
+    names: new NameApiAdapter({ names, clock, endpoints: manager.index, cleaned: () => dns.forgetLeases() }),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
     daemon: new DaemonApiAdapter({ ...rooms, endpoints, policy, monitor: (signal) => monitorEvents(rooms, signal) }),
   };

@@ -36,6 +36,17 @@ export interface CacheEntry {
   readonly zombie: boolean;
 }
 
+/** How much one endpoint holds. */
+export interface Holding {
+  readonly endpoint: EndpointId;
+  /** Names with leases. */
+  readonly names: number;
+  /** Leases. */
+  readonly addresses: number;
+  /** Addresses kept only for the sake of live connections. */
+  readonly zombies: number;
+}
+
 export class NameCache {
   readonly #options: NameCacheOptions;
   readonly #links: Links;
@@ -49,6 +60,13 @@ export class NameCache {
   /** Names and addresses that some endpoint holds. */
   get size(): { readonly names: number; readonly addresses: number } {
     return this.#links.size;
+  }
+
+  /** How much each endpoint holds. */
+  *holdings(): Generator<Holding> {
+    for (const [endpoint, { leases, leaseCount, zombies }] of this.#endpoints) {
+      yield { endpoint, names: leases.size, addresses: leaseCount, zombies: zombies.size };
+    }
   }
 
   /**

@@ -88,6 +88,15 @@ export class FakeAgent implements AsyncDisposable {
       this.questions.push(query);
       return models.explanation(query['direction']!);
     });
+    app.get('/v1/fqdn/cache', () => models.LOOKUPS);
+    app.get<{ Params: Id }>('/v1/fqdn/cache/:id', (request) =>
+      models.LOOKUPS.filter((lookup) => String(lookup['endpoint-id']) === request.params.id),
+    );
+    app.delete('/v1/fqdn/cache', (request, reply) => {
+      this.changes.push(`DELETE ${request.url}`);
+      return reply.code(200).send();
+    });
+    app.get('/v1/fqdn/names', () => models.NAMES);
     app.get('/v1/service', () => models.SERVICES);
     app.get<{ Params: Id }>('/v1/service/:id', (request) => {
       const found = models.SERVICES.find(({ spec }) => String(spec?.id) === request.params.id);

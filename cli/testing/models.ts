@@ -6,6 +6,7 @@ import type {
   ConntrackMapFields,
   DaemonConfiguration,
   DebugInfo,
+  DNSLookup,
   Endpoint,
   EndpointMapFields,
   EndpointStatusLog,
@@ -14,6 +15,7 @@ import type {
   IPListEntry,
   MetricsMapFields,
   MonitorEvent,
+  NameManager,
   Policy,
   PolicyExplanation,
   PolicyMapFields,
@@ -365,3 +367,29 @@ export const EVENTS: readonly MonitorEvent[] = [
     length: 120,
   },
 ];
+
+export const LOOKUPS: readonly DNSLookup[] = [
+  {
+    'endpoint-id': 42,
+    source: 'lookup',
+    fqdn: 'www.cilium.io.',
+    ttl: 17,
+    'expiration-time': '2026-01-02T03:04:22.000Z',
+    ips: ['198.51.100.1', '2001:db8::1'],
+  },
+  {
+    'endpoint-id': 2107,
+    source: 'connection',
+    fqdn: 'docs.cilium.io.',
+    ttl: 0,
+    'expiration-time': '2026-01-02T03:04:05.000Z',
+    ips: ['198.51.100.2'],
+  },
+];
+
+export const NAMES: NameManager = {
+  FQDNPolicySelectors: [
+    { selectorString: 'MatchName: , MatchPattern: *.cilium.io', regexString: '^[-a-zA-Z0-9_]*[.]cilium[.]io[.]$' },
+  ],
+  DNSPollNames: ['partner.example.com.'],
+};

@@ -1,7 +1,7 @@
 import type { NameGrants } from '../../../dns-proxy/contract.ts';
 import type { NameLimits } from '../../fqdn/endpointnames.ts';
 import type { AddressChange } from '../../fqdn/links.ts';
-import { NameCache, type CacheEntry } from '../../fqdn/namecache.ts';
+import { NameCache, type CacheEntry, type Holding } from '../../fqdn/namecache.ts';
 import type { NameRecord } from '../../fqdn/record.ts';
 import type { NameSelector } from '../../fqdn/nameselectors.ts';
 import type { Families } from '../../identity/cidr-labels.ts';
@@ -47,6 +47,7 @@ export class Names {
   #selectors: readonly NameSelector[] = [];
   /** Work that nobody waits for unless asked to. */
   #background: Promise<unknown> = Promise.resolve();
+  #collectedNames = 0;
   #foreign: IpcacheChange[] = [];
   #cancelSave: (() => void) | undefined;
   #cancelExpiry: (() => void) | undefined;
@@ -80,6 +81,20 @@ export class Names {
 
   get selectors(): readonly NameSelector[] {
     return this.#selectors;
+  }
+
+  holdings(): Generator<Holding> {
+    return this.#cache.holdings();
+  }
+
+  /** Names that were let go after their time, since the start. */
+  get collectedNames(): number {
+    return this.#collectedNames;
+  }
+
+  /** Names that the node itself asks for. */
+  get polled(): readonly string[] {
+    return [];
   }
 
   entries(): Generator<CacheEntry> {
@@ -167,7 +182,10 @@ export class Names {
 
   /** What a conntrack collection that began at `at` found (S31). */
   collected(at: number, alive: (endpoint: EndpointId, address: Address) => boolean): void {
-    this.#inBackground(this.#apply(this.#cache.collected(at, alive)));
+    const before = this.#cache.size.names;
+    const changes = this.#cache.collected(at, alive);
+    this.#collectedNames += before - this.#cache.size.names;
+    this.#inBackground(this.#apply(changes));
   }
 
   /** Ends the work of its own; what the kernel holds stays there. */
