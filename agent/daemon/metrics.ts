@@ -7,8 +7,6 @@ import type { Ipam } from '../ipam/ipam.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
-import { nameMetrics } from './names/name-metrics.ts';
-import type { Names } from './names/names.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { ServiceMetrics } from './service-metrics.ts';
@@ -19,7 +17,6 @@ export interface MetricsParts {
   readonly identities: IdentityRegistry;
   readonly engine: PolicyEngine;
   readonly ipam: Ipam;
-  readonly names: Names;
   readonly kernel: NodeKernel;
   readonly metrics: PolicyMetrics;
   readonly serviceMetrics: ServiceMetrics;
@@ -33,7 +30,6 @@ export function createMetrics(parts: MetricsParts): Registry {
   policyMetrics(registry, parts);
   parts.metrics.register(registry);
   parts.serviceMetrics.register(registry);
-  nameMetrics(registry, parts.names);
   kernelMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',

@@ -11,6 +11,9 @@ import { policyGaps } from './policy-gaps.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { PrefixIdentities } from './prefix-identities.ts';
 
+/** Objects that the engine takes in between two turns of the event loop: some two milliseconds. */
+const CHUNK = 500;
+
 export interface PolicyImporterOptions {
   readonly engine: PolicyEngine;
   readonly decode: DecodeOptions;
@@ -122,7 +125,11 @@ export class PolicyImporter {
     const heard = this.#heard;
     this.#heard = [];
     try {
-      engine.apply({ policies, cidrGroups, services });
+      for (let at = 0; at < policies.length; at += CHUNK) {
+        engine.apply({ policies: policies.slice(at, at + CHUNK) });
+        if (at + CHUNK < policies.length) await nextTurn();
+      }
+      engine.apply({ cidrGroups, services });
       engine.apply({ cidrGroups: await cloudGroups.follow(engine.policies().values()) });
       const { cidrs, fqdns } = engine.demand();
       // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.

@@ -1,7 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fullPrefix } from '../model/address.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
-import type { EndpointPolicy } from '../policy/contract.ts';
+import type { EndpointPolicy, NamedPort } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { EndpointEnvironment } from './environment.ts';
 import { recordOf } from './record.ts';
@@ -32,11 +33,11 @@ async function enterSubject(
   hooks: EnforceHooks,
 ): Promise<Subject> {
   const identity = await environment.identities.acquire(endpoint.labels.identity);
-  const { namespace, podName } = endpoint.attachment;
   try {
+    for (const _ of environment.policies.prepare(identity.id, portsOf(environment, endpoint))) await nextTurn();
     const policy = environment.policies.endpointPolicy({
       identity: identity.id,
-      namedPorts: environment.labels.pods.pod(namespace, podName)?.namedPorts ?? [],
+      namedPorts: portsOf(environment, endpoint),
       proxyPort: (redirect) => environment.proxies.port(redirect),
       onChange: (changes, changed) => {
         if (endpoint.policy !== changed) return;
@@ -50,6 +51,10 @@ async function enterSubject(
     environment.identities.release(identity.id);
     throw error;
   }
+}
+
+function portsOf({ labels }: EndpointEnvironment, { attachment }: Endpoint): readonly NamedPort[] {
+  return labels.pods.pod(attachment.namespace, attachment.podName)?.namedPorts ?? [];
 }
 
 function leaveSubject(environment: EndpointEnvironment, { identity, policy }: Subject): void {

@@ -179,12 +179,13 @@ export interface PolicyEngine {
    */
   refresh(): Generator<void, void, void>;
   /**
-   * Resolves the policy of an identity ahead of {@link endpointPolicy}, which then takes little time itself. Run it to its
-   * end like {@link refresh}. What was prepared in vain goes with the identity.
+   * Makes the policy of an identity for an endpoint with these ports by name ahead of {@link endpointPolicy}, or of an
+   * `update` of such an endpoint, which then takes little time itself. Run it to its end like {@link refresh}. What was
+   * prepared in vain goes with the identity.
    *
    * @throws WeirError IDENTITY_NOT_FOUND
    */
-  prepare(identity: IdentityId): Generator<void, void, void>;
+  prepare(identity: IdentityId, namedPorts?: readonly NamedPort[]): Generator<void, void, void>;
   /** Starts to follow an endpoint. Its map state is complete when this returns. */
   endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy;
   /** Meaning of a cookie; undefined once no map state holds it. */

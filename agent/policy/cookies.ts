@@ -1,7 +1,11 @@
 /** Numbers that stand in map entries for the rules that decide them, so that the kernel's events can name the rules. */
 import type { CookieMeaning } from './contract.ts';
+import type { Pace } from './pace.ts';
 import type { PeerPolicy } from './peerpolicy.ts';
 import type { RuleOrigin, RuleStanza } from './rule.ts';
+
+/** Cookies that may name rules of the past, besides as many as are in use. */
+const SPARE = 64;
 
 export class CookieTable {
   readonly #byKey = new Map<string, number>();
@@ -10,6 +14,11 @@ export class CookieTable {
   readonly #unions = new Map<number, number>();
   readonly #byStanza = new WeakMap<RuleStanza, number>();
   #next = 1;
+  /** Rules that went since the last sweep; and how many cookies and such make the next one worth it. */
+  #retired = 0;
+  #limit = SPARE;
+  /** Cookies that were handed out while a sweep goes on. */
+  #fresh: Set<number> | undefined;
 
   /** The cookie of what decided an entry: the same for the same rules, whatever else changes. */
   of(policy: Pick<PeerPolicy, 'sources' | 'derivedFrom'>): number {
@@ -21,6 +30,7 @@ export class CookieTable {
       cookie = this.#make(policy);
       this.#byStanza.set(only.stanza, cookie);
     }
+    this.#fresh?.add(cookie);
     return cookie;
   }
 
@@ -42,6 +52,7 @@ export class CookieTable {
     const pair = Math.min(a, b) * 0x4000000 + Math.max(a, b);
     let cookie = this.#unions.get(pair);
     if (cookie === undefined) this.#unions.set(pair, (cookie = this.#unite(a, b)));
+    this.#fresh?.add(cookie);
     return cookie;
   }
 
@@ -59,17 +70,31 @@ export class CookieTable {
     return this.#meanings.get(cookie);
   }
 
-  get size(): number {
-    return this.#meanings.size;
+  /** Rules have gone, or were replaced. */
+  retired(rules: number): void {
+    this.#retired += rules;
   }
 
-  /** Forgets all cookies that are not in use. */
-  retain(used: ReadonlySet<number>): void {
-    this.#unions.clear();
-    for (const [cookie, { key }] of this.#meanings) {
-      if (used.has(cookie)) continue;
-      this.#meanings.delete(cookie);
-      this.#byKey.delete(key);
+  /** Forgets, in slices, the cookies that are not in use, once most may name rules of the past. */
+  *sweep(inUse: Iterable<number>, pace: Pace): Generator<void, void, void> {
+    if (this.#fresh !== undefined || this.#meanings.size + this.#retired <= this.#limit) return;
+    this.#retired = 0;
+    const used = (this.#fresh = new Set());
+    try {
+      for (const cookie of inUse) {
+        used.add(cookie);
+        if (pace.due(1)) yield;
+      }
+      this.#unions.clear();
+      for (const [cookie, { key }] of this.#meanings) {
+        if (pace.due(1)) yield;
+        if (used.has(cookie)) continue;
+        this.#meanings.delete(cookie);
+        this.#byKey.delete(key);
+      }
+    } finally {
+      this.#fresh = undefined;
+      this.#limit = 2 * this.#meanings.size + SPARE;
     }
   }
 
@@ -78,8 +103,12 @@ export class CookieTable {
     const keys = [...byKey.keys()].sort();
     const key = `${meaning.derivedFrom ?? ''} ${keys.join(' ')}`;
     const known = this.#byKey.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#fresh?.add(known);
+      return known;
+    }
     const cookie = this.#next++;
+    this.#fresh?.add(cookie);
     this.#byKey.set(key, cookie);
     this.#meanings.set(cookie, { ...meaning, origins: keys.map((text) => byKey.get(text)!), key });
     return cookie;

@@ -75,8 +75,10 @@ export class EndpointHandle implements EndpointPolicy, PolicyUser {
     this.#onDispose();
   }
 
-  resolved(distilled: Distilled): void {
-    this.#tell(this.mapState.replace(distilled));
+  resolved(distilled: Distilled): number {
+    const changes = this.mapState.replace(distilled);
+    this.#tell(changes);
+    return changes.upserts.length + changes.deletes.length;
   }
 
   moved(direction: 'ingress' | 'egress', changes: readonly ClassChange[]): void {

@@ -8,6 +8,7 @@ import type {
   CookieMeaning,
   EndpointPolicy,
   EndpointPolicyRequest,
+  NamedPort,
   PolicyBatch,
   PolicyDemand,
   PolicyEngine,
@@ -18,6 +19,8 @@ import { demandOf } from './demand.ts';
 import type { DirectionState } from './distillation.ts';
 import { explain, type Explanation } from './explain.ts';
 import { EndpointHandle } from './endpointpolicy.ts';
+import type { IdentityRecord } from './identities.ts';
+import { drained, Pace } from './pace.ts';
 import { CidrGroups, Services } from './groups.ts';
 import { PolicyRepository, RuleSet } from './repository.ts';
 import type { Rule, RuleOrigin } from './rule.ts';
@@ -25,12 +28,13 @@ import { StanzaSelectors } from './selector.ts';
 import { SelectorCache } from './selectorcache.ts';
 import { SelectorPolicy, type PolicyParts } from './selectorpolicy.ts';
 
-/** An engine that knows nothing yet. */
-export function createPolicyEngine(config: PolicyConfig): PolicyEngine {
-  return new Engine(config);
+/** An engine that knows nothing yet. The pace tells what it does between two turns of the event loop. */
+export function createPolicyEngine(config: PolicyConfig, pace = new Pace()): PolicyEngine {
+  return new Engine(config, pace);
 }
 
 class Engine implements PolicyEngine {
+  readonly #pace: Pace;
   readonly #selectors: StanzaSelectors;
   readonly #repository = new PolicyRepository();
   readonly #groups = new CidrGroups();
@@ -46,7 +50,8 @@ class Engine implements PolicyEngine {
   readonly #byPortName = new Set<DirectionState>();
   #demand: PolicyDemand | undefined;
 
-  constructor(config: PolicyConfig) {
+  constructor(config: PolicyConfig, pace: Pace) {
+    this.#pace = pace;
     this.#selectors = new StanzaSelectors(config);
     this.#cache = new SelectorCache((peer) => this.#services.terms(peer), config.cidrMatchMode);
   }
@@ -66,23 +71,25 @@ class Engine implements PolicyEngine {
   }
 
   *refresh(): Generator<void, void, void> {
+    this.#pace.restart();
     for (const policy of this.#stale) {
       this.#stale.delete(policy);
       yield* policy.resolve();
-      yield;
     }
-    this.#sweepCookies();
+    yield* this.#cookies.sweep(this.#cookiesInUse(), this.#pace);
   }
 
-  *prepare(identity: IdentityId): Generator<void, void, void> {
+  *prepare(identity: IdentityId, namedPorts: readonly NamedPort[] = []): Generator<void, void, void> {
+    this.#pace.restart();
     const policy = this.#selectorPolicy(identity);
-    if (!policy.isSettled) yield* policy.resolve();
+    if (this.#stale.delete(policy)) yield* policy.resolve();
+    yield* policy.prepare(namedPorts);
   }
 
   endpointPolicy(request: EndpointPolicyRequest): EndpointPolicy {
     const { identity } = request;
     const policy = this.#selectorPolicy(identity);
-    if (this.#stale.delete(policy) || !policy.isSettled) for (const _turn of policy.resolve());
+    if (this.#stale.delete(policy) || !policy.isSettled) drained(policy.resolve());
     return new EndpointHandle(request, policy, this.#cache.identities, () => {
       if (!policy.inUse) this.#drop(policy);
     });
@@ -101,7 +108,7 @@ class Engine implements PolicyEngine {
     return explain(question, {
       selectors: this.#selectors,
       rules: this.#repository.rules(),
-      selecting: this.#repository.selecting(subject),
+      selecting: this.#selecting(subject),
       subject,
       peer,
       terms: ({ dynamic, terms }) => (dynamic === undefined ? terms : this.#services.terms(dynamic)),
@@ -111,7 +118,7 @@ class Engine implements PolicyEngine {
   defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[] {
     const record = this.#cache.identities.record(this.#slot(subject));
     if (record === undefined || this.#selectors.config.enforcement === 'never') return [];
-    return this.#repository.selecting(record).flatMap((rule) => (rule.defaultDeny[direction] ? [rule.origin] : []));
+    return this.#selecting(record).flatMap((rule) => (rule.defaultDeny[direction] ? [rule.origin] : []));
   }
 
   demand(): PolicyDemand {
@@ -134,6 +141,10 @@ class Engine implements PolicyEngine {
 
   policies(): ReadonlyMap<string, readonly Rule[]> {
     return this.#repository.objects();
+  }
+
+  #selecting(record: IdentityRecord): readonly Rule[] {
+    return drained(this.#repository.selecting(record, new Pace()));
   }
 
   #selectorPolicy(identity: IdentityId): SelectorPolicy {
@@ -163,6 +174,7 @@ class Engine implements PolicyEngine {
       repository: this.#repository,
       cache: this.#cache,
       cookies: this.#cookies,
+      pace: this.#pace,
       onPending: (state) => this.#pending.add(state),
       onMade: (state) => {
         if (state.usesPortNames) this.#byPortName.add(state);
@@ -184,9 +196,10 @@ class Engine implements PolicyEngine {
     for (const { key, rules } of policies) touched.push(...this.#repository.replace(key, rules), ...(rules ?? []));
     if (this.#policies.size === 0) return;
     const changed = new RuleSet(touched);
+    this.#cookies.retired(touched.length);
     for (const policy of this.#policies.values()) {
       if (changed.selects(policy.record)) this.#stale.add(policy);
-      else policy.revision = this.#repository.revision;
+      else policy.unaffected(this.#repository.revision);
     }
   }
 
@@ -259,10 +272,7 @@ class Engine implements PolicyEngine {
     }
   }
 
-  /** Cookies are swept when most of them name rules of the past. */
-  #sweepCookies(): void {
-    const used = new Set<number>();
-    for (const policy of this.#policies.values()) policy.collectCookies(used);
-    if (this.#cookies.size > 2 * used.size + 64) this.#cookies.retain(used);
+  *#cookiesInUse(): Iterable<number> {
+    for (const policy of this.#policies.values()) yield* policy.cookies();
   }
 }

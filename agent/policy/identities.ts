@@ -39,9 +39,15 @@ export class IdentityTable {
   /** By key, whatever the source: a key rarely has more than one. */
   readonly #postings = new Map<string, Posting[]>();
   readonly #prefixIndex = new PrefixIndex();
+  #tested = 0;
 
   constructor(cidrMatchMode: PolicyConfig['cidrMatchMode']) {
     this.#cidrMatchMode = cidrMatchMode;
+  }
+
+  /** How many identities were tested so far, for all terms together. */
+  get tested(): number {
+    return this.#tested;
   }
 
   get count(): number {
@@ -109,6 +115,7 @@ export class IdentityTable {
     const prefixed = term.cidrs.length > 0 || term.except.length > 0;
     const out: number[] = [];
     for (const set of sets) {
+      this.#tested += set.size;
       for (const slot of set.members) {
         const record = this.#records[slot]!;
         if (meetsAll(record, rest) && (!prefixed || inPrefixes(record, term))) out.push(slot);

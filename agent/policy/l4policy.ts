@@ -12,6 +12,7 @@ import {
   type PeerPolicy,
   type StanzaSource,
 } from './peerpolicy.ts';
+import { drained, Pace } from './pace.ts';
 import { MAX_LEVEL, TIER_BASE, TIER_INDEX } from './precedence.ts';
 import type { PortSelector, Rule, Tier } from './rule.ts';
 import { HOST, WILDCARD, type SelectorSpec, type StanzaSelectors } from './selector.ts';
@@ -56,8 +57,9 @@ export interface Subject {
 const AFTER_TIERS = 3;
 /** Protocol ANY in a port is these, never ICMP (S10). */
 const PORT_PROTOCOLS: readonly number[] = [PROTOCOL.TCP, PROTOCOL.UDP, PROTOCOL.SCTP];
-/** Rules between two turns of the event loop. */
-const SLICE = 128;
+/** Units of the pace for what one stanza says of one peer and port, and for looking at a rule at all. */
+const PEER_COST = 15;
+const RULE_COST = 2;
 
 /**
  * Resolves one direction, in slices of a few milliseconds.
@@ -70,6 +72,7 @@ export function* resolvingDirection(
   rules: readonly Rule[],
   subject: Subject,
   selectors: StanzaSelectors,
+  pace: Pace,
 ): Generator<void, DirectionPolicy, void> {
   const { config } = selectors;
   const speaking = rules.filter((rule) => rule.selects[direction]);
@@ -79,10 +82,8 @@ export function* resolvingDirection(
   const denying = speaking.some((rule) => rule.defaultDeny[direction]);
   const builder = new FilterBuilder(direction, selectors, always || denying, subject.namespace);
   const levels = levelsOf(speaking);
-  for (const [i, rule] of speaking.entries()) {
-    builder.addRule(rule, levels);
-    if (i % SLICE === SLICE - 1) yield;
-  }
+  if (pace.due(RULE_COST * rules.length)) yield;
+  for (const rule of speaking) yield* builder.addRule(rule, levels, pace);
   if (!always && !denying) builder.addDerived(MAX_LEVEL, WILDCARD, 'allow', `allow-any-${direction}`);
   // What isolates a pod denies last of all: what nobody else decided, the Baseline tier decides before it (S38).
   if (denying && speaking.some(fallsThrough)) {
@@ -99,12 +100,13 @@ export function* resolvingDirection(
  *
  * @throws WeirError POLICY_CONFLICT (S27)
  */
-export function resolveDirection(...args: Parameters<typeof resolvingDirection>): DirectionPolicy {
-  const resolving = resolvingDirection(...args);
-  for (;;) {
-    const { done, value } = resolving.next();
-    if (done === true) return value;
-  }
+export function resolveDirection(
+  direction: Direction,
+  rules: readonly Rule[],
+  subject: Subject,
+  selectors: StanzaSelectors,
+): DirectionPolicy {
+  return drained(resolvingDirection(direction, rules, subject, selectors, new Pace()));
 }
 
 /** Whether the rule may leave a decision to a later tier. */
@@ -155,11 +157,11 @@ class FilterBuilder {
     return [...this.#filters.values()];
   }
 
-  addRule(rule: Rule, levels: ReadonlyMap<string, number>): void {
+  *addRule(rule: Rule, levels: ReadonlyMap<string, number>, pace: Pace): Generator<void, void, void> {
     const level = levels.get(placeOf(rule))!;
     for (const stanza of rule.stanzas) {
       if (stanza.direction === this.#direction) {
-        this.#addStanza({ stanza, log: rule.log }, level, TIER_INDEX[rule.tier]);
+        yield* this.#addStanza({ stanza, log: rule.log }, level, TIER_INDEX[rule.tier], pace);
       }
     }
   }
@@ -168,21 +170,18 @@ class FilterBuilder {
     this.#add(this.#filter(level, AFTER_TIERS, 0, undefined), selector, derivedPolicy(verdict, name));
   }
 
-  #addStanza(source: StanzaSource, level: number, tier: number): void {
+  *#addStanza(source: StanzaSource, level: number, tier: number, pace: Pace): Generator<void, void, void> {
     const { stanza } = source;
     const selectors = this.#selectors.of(stanza);
     if (selectors.length === 0) return;
     if (stanza.ports === undefined) {
-      this.#addPeers(
-        this.#filter(level, tier, 0, undefined),
-        selectors,
-        peerPolicy(source, 0, undefined, this.#namespace),
-      );
+      const policy = peerPolicy(source, 0, undefined, this.#namespace);
+      yield* this.#addPeers(this.#filter(level, tier, 0, undefined), selectors, policy, pace);
     }
     for (const port of stanza.ports ?? []) {
       for (const protocol of port.protocol === 0 ? PORT_PROTOCOLS : [port.protocol]) {
         const policy = this.#opened(peerPolicy(source, protocol, port.l7, this.#namespace));
-        this.#addPeers(this.#filter(level, tier, protocol, port), selectors, policy);
+        yield* this.#addPeers(this.#filter(level, tier, protocol, port), selectors, policy, pace);
       }
     }
   }
@@ -193,8 +192,16 @@ class FilterBuilder {
     return { ...policy, rules: withWildcard(policy.parser, policy.rules) };
   }
 
-  #addPeers(filter: Filter, selectors: readonly SelectorSpec[], policy: PeerPolicy): void {
-    for (const selector of selectors) this.#add(filter, selector, policy);
+  *#addPeers(
+    filter: Filter,
+    selectors: readonly SelectorSpec[],
+    policy: PeerPolicy,
+    pace: Pace,
+  ): Generator<void, void, void> {
+    for (const selector of selectors) {
+      this.#add(filter, selector, policy);
+      if (pace.due(PEER_COST)) yield;
+    }
   }
 
   #add(filter: Filter, selector: SelectorSpec, policy: PeerPolicy): void {

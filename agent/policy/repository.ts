@@ -3,6 +3,7 @@ import { LABEL } from '../model/labels.ts';
 import { AnchorIndex, type Filing } from './anchors.ts';
 import type { IdentityRecord } from './identities.ts';
 import type { Subject } from './l4policy.ts';
+import { sorting, type Pace } from './pace.ts';
 import { TIER_INDEX } from './precedence.ts';
 import type { Rule } from './rule.ts';
 import { labelTerm, selects, type Term } from './term.ts';
@@ -57,14 +58,15 @@ export class PolicyRepository {
     return this.#subjects.add({ rule, index }, [subjectTerm(rule)]);
   }
 
-  /** Rules that select the identity, in order of decision: tier, priority, then by name. */
-  selecting(record: IdentityRecord): readonly Rule[] {
+  /** Rules that select the identity, in order of decision: tier, priority, then by name. In slices. */
+  *selecting(record: IdentityRecord, pace: Pace): Generator<void, readonly Rule[], void> {
     const found = new Set<Stored>();
     const host = isHost(record);
     this.#subjects.candidates(record, (filed) => {
       if (isAbout(filed.item.rule, host) && selects(filed, record)) found.add(filed.item);
     });
-    return [...found].sort(inOrder).map(({ rule }) => rule);
+    if (pace.due(2 * found.size)) yield;
+    return (yield* sorting([...found], inOrder, pace)).map(({ rule }) => rule);
   }
 }
 

@@ -2,40 +2,37 @@
 import { WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
 import type { NamedPort } from './contract.ts';
-import type { CookieTable } from './cookies.ts';
-import { DirectionState, type ClassChange } from './distillation.ts';
+import { DirectionState, type ClassChange, type StateParts } from './distillation.ts';
+import type { IdentityRecord } from './identities.ts';
 import { resolvingDirection, type DirectionPolicy } from './l4policy.ts';
 import type { Distilled } from './mapstate.ts';
-import type { IdentityRecord } from './identities.ts';
+import { drained } from './pace.ts';
 import { subjectOf, type PolicyRepository } from './repository.ts';
-import type { SelectorSpec, StanzaSelectors } from './selector.ts';
-import type { Selector, SelectorCache, SelectorUser } from './selectorcache.ts';
+import type { StanzaSelectors } from './selector.ts';
 
 /** What all selector policies of an engine share. */
-export interface PolicyParts {
+export interface PolicyParts extends StateParts {
   readonly selectors: StanzaSelectors;
   readonly repository: PolicyRepository;
-  readonly cache: SelectorCache;
-  readonly cookies: CookieTable;
-  /** A state has identities to move. */
-  readonly onPending: (state: DirectionState) => void;
-  readonly onMade: (state: DirectionState) => void;
-  readonly onDisposed: (state: DirectionState) => void;
 }
 
 /** An endpoint, as its selector policy sees it. */
 export interface PolicyUser {
   readonly namedPorts: readonly NamedPort[];
-  /** The distillation was replaced; or the error changed. */
-  resolved(distilled: Distilled): void;
+  /** The distillation was replaced, or the error changed; gives how many entries of its map that changes. */
+  resolved(distilled: Distilled): number;
   moved(direction: 'ingress' | 'egress', changes: readonly ClassChange[]): void;
 }
 
+type Directions = Readonly<Record<'ingress' | 'egress', DirectionPolicy>>;
+
 interface Distillation extends Distilled {
+  /** What it was made of. */
+  readonly directions: Directions;
+  /** Ports by name, as far as they matter. */
+  readonly ports: string;
   readonly users: Set<PolicyUser>;
 }
-
-type Directions = Readonly<Record<'ingress' | 'egress', DirectionPolicy>>;
 
 /** Denies everything: what an endpoint has whose rules contradict each other from the start (S27). */
 const LOCKED: Directions = {
@@ -43,45 +40,47 @@ const LOCKED: Directions = {
   egress: { direction: 'egress', enforced: true, filters: [] },
 };
 
-/** Selectors to evaluate between two turns of the event loop. */
-const SLICE = 16;
+/** Slots of a map state that can be compared in one unit of the pace, and entries that can be told to have changed. */
+const SLOTS_PER_UNIT = 4;
+const CHANGES_PER_UNIT = 2;
 
-/** Keeps selectors evaluated while nobody else does. */
-class SelectorHolder implements SelectorUser {
-  readonly #cache: SelectorCache;
-  readonly #held: Selector[] = [];
+/** Stands for an endpoint that is about to come. */
+class Forerunner implements PolicyUser {
+  readonly namedPorts: readonly NamedPort[];
 
-  constructor(cache: SelectorCache) {
-    this.#cache = cache;
+  constructor(namedPorts: readonly NamedPort[]) {
+    this.namedPorts = namedPorts;
   }
 
-  /** Gives how many it holds. */
-  acquire(spec: SelectorSpec): number {
-    return this.#held.push(this.#cache.acquire(spec, this, this.#held.length));
+  resolved(): number {
+    return 0;
   }
 
-  release(): void {
-    for (const selector of this.#held) this.#cache.release(selector, this);
-  }
-
-  selectionChanged(): void {
-    // It only holds: whoever uses the selector is told.
+  moved(): void {
+    // It only keeps the policy resolved.
   }
 }
 
 export class SelectorPolicy {
   readonly identity: IdentityId;
+  /** Repository revision that all endpoints have. */
   revision = 0;
   error: WeirError | undefined;
   readonly #parts: PolicyParts;
   #record: IdentityRecord;
   #directions = LOCKED;
-  #distillations = new Map<string, Distillation>();
+  /** Those in use; after a resolution some endpoints may have that of the one before for a while. */
+  readonly #distillations = new Set<Distillation>();
+  readonly #making = new Set<Distillation>();
   /** Counts resolutions: only the latest may move the endpoints. */
   #round = 0;
   #settled = 0;
-  /** Selectors of a policy without endpoints yet. */
-  #held: SelectorHolder | undefined;
+  /** How many are under way, those included that will give up. */
+  #resolving = 0;
+  #disposed = false;
+  /** Revision that the latest resolution brings. */
+  #coming = 0;
+  #forerunner: Forerunner | undefined;
 
   constructor(record: IdentityRecord, parts: PolicyParts) {
     this.identity = record.id;
@@ -102,158 +101,197 @@ export class SelectorPolicy {
     return this.#round > 0 && this.#settled === this.#round;
   }
 
+  /** Whether some endpoint has it. */
   get inUse(): boolean {
-    return this.#distillations.size > 0;
+    for (const { users } of this.#distillations) for (const user of users) if (user !== this.#forerunner) return true;
+    return false;
   }
 
   get enforced(): { readonly ingress: boolean; readonly egress: boolean } {
     return { ingress: this.#directions.ingress.enforced, egress: this.#directions.egress.enforced };
   }
 
+  /** The repository has changed, but none of the rules that select the identity. */
+  unaffected(revision: number): void {
+    this.#coming = revision;
+    if (this.isSettled) this.revision = revision;
+  }
+
   /**
-   * Resolves the rules again and moves every endpoint to the result, in slices of a few milliseconds; the move itself is
-   * one. Rules that contradict each other leave what is in force as it is, and {@link error} says why. A later resolution
-   * makes an earlier one that is still under way give up.
+   * Resolves the rules again and moves every endpoint to the result, in slices of a few milliseconds. Rules that contradict
+   * each other leave what is in force as it is, and {@link error} says why. A later resolution makes an earlier one that is
+   * still under way give up, and brings all endpoints to its own result.
    */
   *resolve(): Generator<void, void, void> {
-    const round = ++this.#round;
-    this.revision = this.#parts.repository.revision;
-    // Selectors are acquired ahead of the move, so that it finds all of them evaluated.
-    const holder = new SelectorHolder(this.#parts.cache);
+    this.#resolving++;
     try {
-      const resolving = this.#resolveDirections(holder);
-      for (;;) {
-        const { done, value } = resolving.next();
-        if (round !== this.#round) return;
-        if (done === true) {
-          this.#move(value);
-          return;
-        }
-        yield;
-      }
-    } catch (thrown) {
-      if (!(thrown instanceof WeirError)) throw thrown;
-      if (round !== this.#round) return;
-      this.#settled = round;
-      this.error = thrown;
-      for (const { users, ingress, egress } of this.#distillations.values()) {
-        for (const user of users) user.resolved({ ingress, egress });
-      }
+      yield* this.#resolveRound(++this.#round);
     } finally {
-      this.#held?.release();
-      this.#held = holder;
-      if (this.inUse) this.#releaseHeld();
+      this.#resolving--;
     }
   }
 
-  #releaseHeld(): void {
-    this.#held?.release();
-    this.#held = undefined;
-  }
-
-  #move(directions: Directions): void {
-    this.#settled = this.#round;
-    this.#directions = directions;
-    this.error = undefined;
-    const former = this.#distillations;
-    this.#distillations = new Map();
-    for (const { users } of former.values()) for (const user of users) user.resolved(this.attach(user));
-    for (const distillation of former.values()) this.#disposeStates(distillation);
+  /** Has everything ready for an endpoint with these ports by name, in slices. */
+  *prepare(namedPorts: readonly NamedPort[]): Generator<void, void, void> {
+    // Many endpoints of one identity may come at once: one of them does the work, the others wait.
+    while (!this.isSettled && !this.#disposed) {
+      if (this.#resolving > 0) yield;
+      else yield* this.resolve();
+    }
+    while (this.#making.size > 0) yield;
+    const distillation = yield* this.#distilling(namedPorts);
+    this.#dropForerunner();
+    if (!this.#disposed) distillation.users.add((this.#forerunner = new Forerunner(namedPorts)));
+    else this.#disposeUnused(distillation);
   }
 
   /** The distillation for the user's ports by name, which it uses from now on. */
   attach(user: PolicyUser): Distilled {
-    const key = this.#portsKey(user.namedPorts);
-    let distillation = this.#distillations.get(key);
-    if (distillation === undefined) {
-      distillation = { ...this.#distill(user.namedPorts), users: new Set() };
-      this.#distillations.set(key, distillation);
-    }
+    const distillation = drained(this.#distilling(user.namedPorts));
     distillation.users.add(user);
-    this.#releaseHeld();
+    this.#dropForerunner();
     return distillation;
   }
 
   detach(user: PolicyUser): void {
-    for (const [key, distillation] of this.#distillations) {
-      if (!distillation.users.delete(user) || distillation.users.size > 0) continue;
-      this.#distillations.delete(key);
-      this.#disposeStates(distillation);
+    for (const distillation of this.#distillations) {
+      if (distillation.users.delete(user)) this.#disposeUnused(distillation);
     }
   }
 
   /** Lets `move` attach the user anew before what it used is given up, so that selectors in common are not evaluated again. */
   detachLater(user: PolicyUser, move: () => void): void {
-    const former = [...this.#distillations].filter(([, { users }]) => users.delete(user));
+    const former = [...this.#distillations].filter(({ users }) => users.delete(user));
     move();
-    for (const [key, distillation] of former) {
-      if (distillation.users.size > 0) continue;
-      this.#distillations.delete(key);
-      this.#disposeStates(distillation);
-    }
+    for (const distillation of former) this.#disposeUnused(distillation);
   }
 
   /** Tells the endpoints that share a state what moved in it. */
   announce(state: DirectionState, moved: readonly ClassChange[]): void {
-    for (const { ingress, egress, users } of this.#distillations.values()) {
+    for (const { ingress, egress, users } of this.#distillations) {
       if (state !== ingress && state !== egress) continue;
       for (const user of users) user.moved(state.direction, moved);
     }
   }
 
-  collectCookies(used: Set<number>): void {
-    for (const { ingress, egress } of this.#distillations.values()) {
-      for (const state of [ingress, egress]) for (const cookie of state.cookies()) used.add(cookie);
+  *cookies(): Iterable<number> {
+    for (const { ingress, egress } of [...this.#distillations, ...this.#making]) {
+      yield* ingress.cookies();
+      yield* egress.cookies();
     }
   }
 
+  /** Gives everything up; work under way ends at its next slice. */
   dispose(): void {
+    this.#disposed = true;
     this.#round++;
-    this.#releaseHeld();
-    for (const distillation of this.#distillations.values()) this.#disposeStates(distillation);
-    this.#distillations.clear();
+    this.#forerunner = undefined;
+    for (const distillation of this.#distillations) {
+      distillation.users.clear();
+      this.#disposeUnused(distillation);
+    }
   }
 
-  *#resolveDirections(holder: SelectorHolder): Generator<void, Directions, void> {
-    const { repository, selectors } = this.#parts;
-    const rules = selectors.config.enforcement === 'never' ? [] : repository.selecting(this.record);
-    const subject = subjectOf(this.record);
-    const ingress = yield* resolvingDirection('ingress', rules, subject, selectors);
-    const egress = yield* resolvingDirection('egress', rules, subject, selectors);
-    for (const { peers } of [...ingress.filters, ...egress.filters]) {
-      for (const { selector } of peers.values()) {
-        if (!selector.wildcard && holder.acquire(selector) % SLICE === 0) yield;
-      }
+  *#resolveRound(round: number): Generator<void, void, void> {
+    this.#coming = this.#parts.repository.revision;
+    let error: WeirError | undefined;
+    try {
+      const directions = yield* this.#resolveDirections();
+      if (round !== this.#round) return;
+      this.#directions = directions;
+    } catch (thrown) {
+      if (!(thrown instanceof WeirError)) throw thrown;
+      if (round !== this.#round) return;
+      error = thrown;
     }
+    this.error = error;
+    yield* this.#moveUsers(round);
+    if (round !== this.#round) return;
+    this.#settled = round;
+    this.revision = this.#coming;
+    if (error === undefined) return;
+    for (const { users, ingress, egress } of this.#distillations) {
+      for (const user of users) user.resolved({ ingress, egress });
+    }
+  }
+
+  *#resolveDirections(): Generator<void, Directions, void> {
+    const { repository, selectors, pace } = this.#parts;
+    const rules = selectors.config.enforcement === 'never' ? [] : yield* repository.selecting(this.record, pace);
+    const subject = subjectOf(this.record);
+    const ingress = yield* resolvingDirection('ingress', rules, subject, selectors, pace);
+    const egress = yield* resolvingDirection('egress', rules, subject, selectors, pace);
     return { ingress, egress };
   }
 
-  #distill(ports: readonly NamedPort[]): Distilled {
-    const { cache, cookies, onPending, onMade } = this.#parts;
-    const { ingress, egress } = this.#directions;
-    const distilled = {
-      ingress: new DirectionState(ingress, ports, cache, cookies, onPending),
-      egress: new DirectionState(egress, ports, cache, cookies, onPending),
-    };
-    onMade(distilled.ingress);
-    onMade(distilled.egress);
-    return distilled;
-  }
-
-  /** Endpoints whose ports by name mean the same to the ingress rules share a distillation. */
-  #portsKey(ports: readonly NamedPort[]): string {
-    const names = new Set(this.#directions.ingress.filters.map(({ portName }) => portName.toLowerCase()));
-    return ports
-      .filter(({ name }) => names.has(name.toLowerCase()))
-      .map(({ name, port, protocol }) => `${name}/${port}/${protocol}`)
-      .sort()
-      .join(' ');
-  }
-
-  #disposeStates({ ingress, egress }: Distilled): void {
-    for (const state of [ingress, egress]) {
-      state.dispose();
-      this.#parts.onDisposed(state);
+  /** Brings every user to the latest directions, one after the other. What one of them is told comes in one piece. */
+  *#moveUsers(round: number): Generator<void, void, void> {
+    const { cache, pace } = this.#parts;
+    for (const former of [...this.#distillations]) {
+      if (former.directions === this.#directions) continue;
+      for (const user of [...former.users]) {
+        const next = yield* this.#distilling(user.namedPorts);
+        // A later round may have begun, or the endpoint be gone.
+        if (round === this.#round && former.users.delete(user)) {
+          next.users.add(user);
+          const changed = user.resolved(next);
+          if (pace.due(changed / CHANGES_PER_UNIT + (2 * cache.identities.slotLimit) / SLOTS_PER_UNIT)) yield;
+        }
+        this.#disposeUnused(next);
+        if (round !== this.#round) return;
+      }
+      this.#disposeUnused(former);
     }
   }
+
+  /** The latest directions, distilled for these ports by name: as it is there already, or made in slices. */
+  *#distilling(namedPorts: readonly NamedPort[]): Generator<void, Distillation, void> {
+    const directions = this.#directions;
+    const ports = portsKey(directions, namedPorts);
+    for (const known of this.#distillations) {
+      if (known.directions === directions && known.ports === ports) return known;
+    }
+    const made: Distillation = {
+      ingress: new DirectionState(directions.ingress, namedPorts, this.#parts),
+      egress: new DirectionState(directions.egress, namedPorts, this.#parts),
+      directions,
+      ports,
+      users: new Set(),
+    };
+    this.#making.add(made);
+    try {
+      yield* made.ingress.make();
+      yield* made.egress.make();
+      this.#distillations.add(made);
+    } finally {
+      this.#making.delete(made);
+      if (!this.#distillations.has(made)) disposeStates(made);
+    }
+    return made;
+  }
+
+  #dropForerunner(): void {
+    const forerunner = this.#forerunner;
+    this.#forerunner = undefined;
+    if (forerunner !== undefined) this.detach(forerunner);
+  }
+
+  #disposeUnused(distillation: Distillation): void {
+    if (distillation.users.size === 0 && this.#distillations.delete(distillation)) disposeStates(distillation);
+  }
+}
+
+/** Endpoints whose ports by name mean the same to the ingress rules share a distillation. */
+function portsKey({ ingress }: Directions, ports: readonly NamedPort[]): string {
+  const names = new Set(ingress.filters.map(({ portName }) => portName.toLowerCase()));
+  return ports
+    .filter(({ name }) => names.has(name.toLowerCase()))
+    .map(({ name, port, protocol }) => `${name}/${port}/${protocol}`)
+    .sort()
+    .join(' ');
+}
+
+function disposeStates({ ingress, egress }: Distilled): void {
+  ingress.dispose();
+  egress.dispose();
 }

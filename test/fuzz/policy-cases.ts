@@ -29,6 +29,8 @@ export interface PolicyCase {
   readonly steps: readonly PolicyBatch[];
   /** How many slices the refresh gets after each batch. */
   readonly turns: readonly number[];
+  /** How much work a slice is. */
+  readonly slice: number;
   /** Packets whose verdicts are explained at the end. */
   readonly probes: readonly Probe[];
 }
@@ -88,6 +90,7 @@ export function policyCase(random: Random): PolicyCase {
     subjectPorts: namedPorts(random),
     steps,
     probes: random.list(60, 60, () => probe(random)),
+    slice: random.pick([1, 20, 100, 400]),
   };
 }
 

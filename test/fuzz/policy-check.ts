@@ -14,6 +14,7 @@ import { policyKeyText, type Direction, type PolicyEntry, type PolicyKey } from 
 import type { EndpointPolicy, LookupResult, PolicyBatch, PolicyEngine } from '../../agent/policy/contract.ts';
 import { createPolicyEngine } from '../../agent/policy/engine.ts';
 import { applyChanges } from '../../agent/policy/mapstate.ts';
+import { drained, Pace } from '../../agent/policy/pace.ts';
 import { PROBE_IDENTITIES, PROBE_PORTS, type PolicyCase } from './policy-cases.ts';
 
 type KernelMap = Map<string, readonly [PolicyKey, PolicyEntry]>;
@@ -28,7 +29,7 @@ export interface Followed {
 
 /** @returns the subjects with their maps. @throws AssertionError when a property fails. */
 export function checkPolicyCase(found: PolicyCase): readonly Followed[] {
-  const engine = createPolicyEngine(found.config);
+  const engine = createPolicyEngine(found.config, new Pace(found.slice));
   const followed: Followed[] = [];
   let refresh = engine.refresh();
   for (const [i, batch] of found.steps.entries()) {
@@ -52,8 +53,9 @@ export function checkPolicyCase(found: PolicyCase): readonly Followed[] {
   return followed;
 }
 
-function follow(engine: PolicyEngine, identity: IdentityId, { subjectPorts }: PolicyCase): Followed {
+function follow(engine: PolicyEngine, identity: IdentityId, { subjectPorts, slice }: PolicyCase): Followed {
   const map: KernelMap = new Map();
+  if (slice > 1) drained(engine.prepare(identity, subjectPorts));
   const policy = engine.endpointPolicy({
     identity,
     namedPorts: subjectPorts,

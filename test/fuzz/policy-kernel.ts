@@ -70,7 +70,8 @@ export class PolicyKernel implements Disposable {
     const [said, ...more] = this.#node.events();
     assert.ok(said !== undefined && more.length === 0, 'program: it judges each packet once');
     const { reason, cookie, proxyPort, authType } = said;
-    return { reason, cookie, proxyPort, authType };
+    // Whether a proxy stands ready is not the policy's question.
+    return { reason: reason === DROP_NO_PROXY ? 0 : reason, cookie, proxyPort, authType };
   }
 
   /** When all ports were used, what is known of connections is forgotten. */
@@ -89,14 +90,13 @@ interface Answer {
   readonly authType: number;
 }
 
-/** What the kernel has to say where the twin says this: no proxy and no authentication stand ready here. */
+/** What the kernel has to say where the twin says this: nobody is authenticated here. */
 function answerOf({ verdict, entry }: LookupResult): Answer {
   if (entry === undefined) return { reason: DROP_POLICY_DENIED, cookie: 0, proxyPort: 0, authType: 0 };
   const { cookie, proxyPort, authType: wanted } = entry;
   if (verdict !== 'allow') return { reason: DROP_POLICY_DENY, cookie, proxyPort: 0, authType: 0 };
   const authType = wanted === AUTH_DISABLED ? 0 : wanted;
-  const reason = authType !== 0 ? DROP_AUTH_REQUIRED : proxyPort !== 0 ? DROP_NO_PROXY : 0;
-  return { reason, cookie, proxyPort, authType };
+  return { reason: authType === 0 ? 0 : DROP_AUTH_REQUIRED, cookie, proxyPort, authType };
 }
 
 const AUTH_DISABLED = 255;
