@@ -1,6 +1,7 @@
 /** weir-agent: the brain of one node. This file turns a command line into a running agent, and ends it. */
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import pino from 'pino';
 import { readInvocation, type Config, type Invocation } from './config/config.ts';
 import { helpText } from './config/options.ts';
@@ -9,6 +10,8 @@ import { CloudGroupFile } from './daemon/cloud-group-file.ts';
 import { openKubernetes } from './daemon/kubernetes.ts';
 import { openKernel } from './daemon/open-kernel.ts';
 import { silentSource } from './daemon/silent-source.ts';
+import { openProcessProxy, openWorkerProxy } from '../dns-proxy/agent-link.ts';
+import type { DnsProxy, ProxyListener } from '../dns-proxy/contract.ts';
 import { uninstall } from './datapath/kernel-node.ts';
 import { addressesOf, Ipam } from './ipam/ipam.ts';
 import { formatIssue } from './k8s/manifest-issue.ts';
@@ -56,6 +59,7 @@ async function run(config: Config): Promise<number> {
         devices: config.devices,
         mtu: config.mtu,
         warmPrograms: config.warmPrograms,
+        socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),
         routing: config.routing,
@@ -70,6 +74,7 @@ async function run(config: Config): Promise<number> {
     void stopped.then(() => source.stop());
     await using _agent = await startAgent({
       ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam, source },
+      startDnsProxy: (listener, lastPort) => startDnsProxy(config, logger, listener, lastPort),
       ...(kubernetes !== undefined && { kubernetes }),
       ...(config.cloudGroups !== undefined && { cloudGroups: openCloudGroups(config.cloudGroups, logger) }),
     });
@@ -106,6 +111,26 @@ function openSource({ manifests }: Config, logger: pino.Logger): ResourceSource 
         logger[issue.severity === 'warning' ? 'warn' : 'error']({ file: issue.file }, formatIssue(issue));
     },
   });
+}
+
+/** The DNS proxy: a worker of the agent, or the process that listens where the configuration says. */
+function startDnsProxy(
+  { bpfRoot, dnsProxy }: Config,
+  logger: pino.Logger,
+  listener: ProxyListener,
+  lastPort: number,
+): Promise<DnsProxy> {
+  const { socket, port, ...settings } = dnsProxy;
+  const link = { settings, onError: (message: string, error: unknown) => logger.error({ err: error }, message) };
+  if (socket !== undefined) return openProcessProxy({ ...link, path: socket }, listener);
+  const worker = { bpfRoot, port: port === 0 ? lastPort : port };
+  return openWorkerProxy({ ...link, entry: dnsWorker(), worker }, listener);
+}
+
+/** The worker's bundle in `dist/lib`, or its source when this is the agent's. */
+function dnsWorker(): URL {
+  const bundle = path.join(import.meta.dirname, 'weir-dns-worker.mjs');
+  return pathToFileURL(existsSync(bundle) ? bundle : path.join(import.meta.dirname, '../dns-proxy/worker.ts'));
 }
 
 function openCloudGroups(file: string, logger: pino.Logger): CloudGroupFile {

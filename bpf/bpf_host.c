@@ -2,13 +2,14 @@
 /*
  * The programs of the node's own devices.
  *
- *   from_netdev   TCX ingress of an external device: what the network sends
+ *   from_netdev   TCX ingress of an external device: what the network sends, to pods and to the node
  *   to_netdev     TCX egress of an external device: what leaves the node
  *   from_host     TCX egress of weir_host: what the host's stack routes into the pod range without an endpoint's own route
  */
 #include "lib/config_host.h"
 #include "lib/endpoint.h"
 #include "lib/event.h"
+#include "lib/host_firewall.h"
 #include "lib/identity.h"
 #include "lib/maps.h"
 #include "lib/packet.h"
@@ -37,11 +38,14 @@ int from_netdev(struct __sk_buff *skb)
 
 	if (!packet)
 		return NO_SCRATCH;
-	/* What is not for a pod of this node is the host's, malformed or not: nothing is dropped on its behalf. */
-	if (!is_ip(packet) || skb->pkt_type != PACKET_HOST || parse_addresses(skb, packet))
+	/* What is not for a pod of this node is the host's, and its stack's to refuse when it makes no sense. */
+	if (!is_ip(packet) || skb->pkt_type == PACKET_OTHERHOST || parse_addresses(skb, packet))
 		return TCX_NEXT;
 	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local))
+		return host_firewall ? host_ingress(skb, packet) : TCX_NEXT;
+	/* The stack forwards nothing that was sent to everybody. */
+	if (skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;
 	/* This node's pods are not out there: who claims to be one on the wire is lying. */
 	if (is_pod(local_endpoint(packet->family, &packet->flow.source)))
@@ -58,8 +62,14 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!packet)
 		return NO_SCRATCH;
-	if (trace_events && trace_every_packet && is_ip(packet))
+	if (host_firewall && is_ip(packet)) {
+		int verdict = host_egress(skb, packet);
+
+		if (verdict != TCX_NEXT)
+			return verdict;
+	} else if (trace_events && trace_every_packet && is_ip(packet)) {
 		parse_addresses(skb, packet);
+	}
 	forwarded(skb, packet, TRACE_TO_NETWORK, false);
 	return TCX_NEXT;
 }

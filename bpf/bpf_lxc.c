@@ -67,7 +67,7 @@ int from_container(struct __sk_buff *skb)
 	if (stays_on_link(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_LINK_LOCAL, 0);
 
-	reason = judge(skb, packet, DIRECTION_EGRESS, &remarkable, &cookie);
+	reason = judge(skb, packet, true, &remarkable, &cookie);
 	if (reason)
 		return drop(skb, packet, reason, cookie);
 
@@ -96,7 +96,7 @@ ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
 	/* An address that moved to another endpoint must not deliver to this one under this one's policy. */
 	if (!is_own_address(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_UNKNOWN_TARGET, 0);
-	reason = judge(skb, packet, DIRECTION_INGRESS, &remarkable, &cookie);
+	reason = judge(skb, packet, false, &remarkable, &cookie);
 	if (reason == DROP_NONE && packet->rev_nat)
 		reason = from_frontend(skb, packet);
 	if (reason)

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { configCommand, debuginfoCommand, versionCommand } from './commands/agent.ts';
 import { bpfCommand, mapCommand } from './commands/bpf.ts';
 import { endpointCommand } from './commands/endpoint.ts';
+import { fqdnCommand } from './commands/fqdn.ts';
 import { identityCommand, ipCommand } from './commands/identity.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { policyCommand } from './commands/policy.ts';
@@ -23,6 +24,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(ipCommand(runner))
     .addCommand(policyCommand(runner))
     .addCommand(serviceCommand(runner))
+    .addCommand(fqdnCommand(runner))
     .addCommand(monitorCommand(runner))
     .addCommand(bpfCommand(runner))
     .addCommand(mapCommand(runner))

@@ -24,7 +24,7 @@ export interface EndpointNames {
 
 /**
  * With what identity the proxy itself may write an address into the kernel's ipcache while the agent is away. It does so
- * only for an address of which the ipcache knows nothing, and only when `identities` has exactly the set of selectors that
+ * only for an address of which the ipcache says no more than that it is the world's, and only when `identities` has exactly the set of selectors that
  * select the name: else the address stays closed until the agent is back.
  */
 export interface NameGrants {

@@ -7,11 +7,20 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { programInfo } from '../agent/kernel/bpf-info.ts';
-import { bpfHostConfigVariables, bpfLxcConfigVariables, type ConfigVariable } from '../bpf/gen/config.ts';
+import {
+  bpfHostConfigVariables,
+  bpfLxcConfigVariables,
+  bpfSockConfigVariables,
+  type ConfigVariable,
+} from '../bpf/gen/config.ts';
 import { OBJECTS, type ObjectName } from '../bpf/gen/objects.ts';
 import { TestNode } from '../test/datapath/node.ts';
 
-const VARIABLES = { bpf_lxc: bpfLxcConfigVariables, bpf_host: bpfHostConfigVariables } as const;
+const VARIABLES = {
+  bpf_lxc: bpfLxcConfigVariables,
+  bpf_host: bpfHostConfigVariables,
+  bpf_sock: bpfSockConfigVariables,
+} as const;
 
 interface Size {
   readonly instructions: number;

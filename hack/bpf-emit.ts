@@ -431,15 +431,20 @@ ${fields
 `;
 }
 
+/** Functions that the kernel calls; others stand in `.text`. */
+function isProgram(section: string): boolean {
+  return section === 'tc' || section.startsWith('cgroup/');
+}
+
 function emitObjects(programs: readonly NamedObject[]): string {
   const rows = programs.map(({ name, object }) => {
-    const functions = object.symbols.filter((s) => s.kind === 2 && s.global && s.section === 'tc').map((s) => s.name);
+    const functions = object.symbols.filter((s) => s.kind === 2 && s.global && isProgram(s.section)).map((s) => s.name);
     const maps = mapDefinitions(object).map((map) => map.name);
     const list = (names: readonly string[]): string => `[${names.map((n) => `'${n}'`).join(', ')}]`;
     return `  ${name}: {\n    file: '${name}.o',\n    programs: ${list(functions)},\n    maps: ${list(maps)},\n  },`;
   });
   return `${HEADER}
-/** Every object in dist/bpf: its programs (all of type SCHED_CLS) and the maps they use. */
+/** Every object in dist/bpf: its programs and the maps they use. */
 export const OBJECTS = {
 ${rows.join('\n')}
 } as const;

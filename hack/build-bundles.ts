@@ -13,6 +13,9 @@ const PROGRAMS = [
     environment: 'export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-24}"\n',
   },
   { name: 'weir', entry: 'cli/main.ts', environment: '' },
+  { name: 'weir-dns-proxy', entry: 'dns-proxy/main.ts', environment: '' },
+  // The same as a worker of the agent, which starts it by its file.
+  { name: 'weir-dns-worker', entry: 'dns-proxy/worker.ts', environment: undefined },
 ] as const;
 
 /** A launcher finds its Node and its bundle beside itself, also through a symlink. It starts no process that it can spare. */
@@ -25,7 +28,10 @@ ${environment}exec "$here/lib/node" "$here/lib/${name}.mjs" "$@"
 
 export async function buildBundles(root: string): Promise<boolean> {
   const programs = PROGRAMS.filter(({ entry }) => existsSync(path.join(root, entry)));
-  const outputs = programs.flatMap(({ name }) => [`dist/${name}`, `dist/lib/${name}.mjs`]);
+  const outputs = programs.flatMap(({ name, environment }) => [
+    ...(environment === undefined ? [] : [`dist/${name}`]),
+    `dist/lib/${name}.mjs`,
+  ]);
   const inputs = [
     'agent/**/*.ts',
     'bpf/gen/*.ts',
@@ -70,7 +76,7 @@ export async function buildBundles(root: string): Promise<boolean> {
         js: "import { createRequire as __weirRequire } from 'node:module'; const require = __weirRequire(import.meta.url);",
       },
     });
-    writeFileSync(path.join(dist, name), launcher(name, environment), { mode: 0o755 });
+    if (environment !== undefined) writeFileSync(path.join(dist, name), launcher(name, environment), { mode: 0o755 });
   }
   copyNative(root, lib);
   return true;

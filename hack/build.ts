@@ -11,7 +11,7 @@ const root = path.resolve(import.meta.dirname, '..');
 
 const STEPS = [
   { name: 'eBPF objects', run: buildBpf },
-  { name: 'weir-agent, weir', run: buildBundles },
+  { name: 'weir-agent, weir, weir-dns-proxy', run: buildBundles },
   { name: 'weir-cni', run: buildCni },
 ] as const;
 

@@ -12,6 +12,7 @@ const CHECKS: readonly { readonly name: string; readonly argv: readonly string[]
   { name: 'lint', argv: [bin('eslint'), '--max-warnings', '0', '.'] },
   { name: 'layers', argv: [process.execPath, 'hack/check-layers.ts'] },
   { name: 'generated files', argv: [process.execPath, 'hack/bpf-gen.ts', '--check'] },
+  { name: 'custom resources', argv: [process.execPath, 'hack/crds.ts', '--check'] },
   { name: 'docs', argv: [process.execPath, 'hack/check-docs.ts'] },
 ];
 

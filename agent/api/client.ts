@@ -8,6 +8,7 @@ import type {
   DaemonConfiguration,
   DaemonConfigurationSpec,
   DebugInfo,
+  DNSLookup,
   Endpoint,
   EndpointChangeRequest,
   EndpointConfigurationSpec,
@@ -21,6 +22,7 @@ import type {
   LabelConfiguration,
   LabelConfigurationSpec,
   MonitorEvent,
+  NameManager,
   Policy,
   PolicyExplanation,
   PolicyQuestion,
@@ -180,6 +182,23 @@ export class ApiClient {
     return this.call({ method: 'GET', path: `/v1/service/${id}` }) as Promise<Service>;
   }
 
+  /** Addresses that endpoints know by name. @param endpoint of one endpoint only */
+  names(filter: NameFilter = {}, endpoint?: string): Promise<readonly DNSLookup[]> {
+    const path = endpoint === undefined ? '/v1/fqdn/cache' : `/v1/fqdn/cache/${encodeURIComponent(endpoint)}`;
+    return this.call({ method: 'GET', path: `${path}${queryText({ ...filter })}` }) as Promise<readonly DNSLookup[]>;
+  }
+
+  /** Forgets addresses of names, all or those that match a pattern; those of live connections stay until they end. */
+  async cleanNames(matchpattern?: string): Promise<void> {
+    const query = queryText(matchpattern === undefined ? {} : { matchpattern });
+    await this.call({ method: 'DELETE', path: `/v1/fqdn/cache${query}` });
+  }
+
+  /** Names and patterns that policies use. */
+  nameSelectors(): Promise<NameManager> {
+    return this.call({ method: 'GET', path: '/v1/fqdn/names' }) as Promise<NameManager>;
+  }
+
   maps(): Promise<BPFMapList> {
     return this.call({ method: 'GET', path: '/v1/map' }) as Promise<BPFMapList>;
   }
@@ -207,6 +226,18 @@ export class ApiClient {
   monitor(signal?: AbortSignal): AsyncGenerator<MonitorEvent, void, undefined> {
     return this.stream('/v1/monitor', signal) as AsyncGenerator<MonitorEvent, void, undefined>;
   }
+}
+
+/** Which addresses of names {@link ApiClient.names} shows. */
+export interface NameFilter {
+  readonly matchpattern?: string;
+  readonly cidr?: string;
+  readonly source?: 'lookup' | 'connection';
+}
+
+function queryText(query: Readonly<Record<string, string>>): string {
+  const text = new URLSearchParams(query).toString();
+  return text === '' ? '' : `?${text}`;
 }
 
 function endpointPath(id: string): string {

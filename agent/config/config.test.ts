@@ -52,6 +52,18 @@ describe('configuration', () => {
     assert.deepEqual(config([...CIDR, '--metrics-listen', '[::1]:1']).metricsListen, { host: '::1', port: 1 });
   });
 
+  test('the DNS proxy: inside the agent unless a socket says where it is', () => {
+    assert.equal(config(CIDR).dnsProxy.socket, undefined);
+    const made = config([...CIDR, '--dns-proxy-socket', '/run/x.sock', '--tofqdns-proxy-response-max-delay', '20ms']);
+    assert.deepEqual(
+      [made.dnsProxy.socket, made.dnsProxy.maxDelayMs, made.dnsProxy.reject],
+      ['/run/x.sock', 20, 'refused'],
+    );
+    assert.throws(() => config([...CIDR, '--tofqdns-dns-reject-response-code', 'NXDOMAIN']), {
+      field: '--tofqdns-dns-reject-response-code',
+    });
+  });
+
   test('what is kept of names, with durations as they are usually written', () => {
     const made = config([...CIDR, '--tofqdns-min-ttl', '60', '--tofqdns-idle-connection-grace-period', '5m']);
     assert.deepEqual(made.names, {

@@ -39,11 +39,16 @@ export interface Config {
   readonly routing: Routing;
   /** Sets of programs to keep loaded ahead of the pods that will need them. */
   readonly warmPrograms: number;
+  /** Where services are translated; see `socketCgroup`. */
+  readonly socketLb: 'auto' | 'true' | 'false';
+  /** Undefined: to be found. */
+  readonly cgroupRoot: string | undefined;
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
   readonly policyAuditMode: boolean;
   readonly names: NameConfig;
+  readonly dnsProxy: DnsProxyConfig;
   /** Undefined: no metrics. */
   readonly metricsListen: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -72,6 +77,20 @@ export interface NameConfig {
   readonly zombiesPerEndpoint: number;
   /** Milliseconds. */
   readonly idleGraceMs: number;
+}
+
+/** How pods' DNS is taken care of; durations in milliseconds. */
+export interface DnsProxyConfig {
+  /** Of a proxy in a process of its own; undefined: the agent has one inside. */
+  readonly socket: string | undefined;
+  /** 0: that of the last run, or any. */
+  readonly port: number;
+  readonly reject: 'refused' | 'nameError';
+  readonly maxDelayMs: number;
+  readonly concurrencyPerEndpoint: number;
+  readonly connectionsPerEndpoint: number;
+  readonly idleTimeoutMs: number;
+  readonly upstreamTimeoutMs: number;
 }
 
 /** What the command line asks for. */
@@ -202,11 +221,14 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
       autoDirectNodeRoutes: reader.flag('auto-direct-node-routes'),
     }),
     warmPrograms: reader.number('warm-programs', 0, 1000),
+    socketLb: reader.oneOf('bpf-lb-sock', ['auto', 'true', 'false']),
+    cgroupRoot: reader.optional('cgroup-root'),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
     policyAuditMode: reader.flag('policy-audit-mode'),
     names: readNames(reader),
+    dnsProxy: readDnsProxy(reader),
     metricsListen: readListen(reader),
     logLevel: reader.oneOf('log-level', LOG_LEVELS),
   });
@@ -266,6 +288,19 @@ function readNames(reader: Reader): NameConfig {
     addressesPerName: reader.number('tofqdns-endpoint-max-ip-per-hostname', 1, 50_000),
     zombiesPerEndpoint: reader.number('tofqdns-max-deferred-connection-deletes', 1, 1_000_000),
     idleGraceMs: reader.duration('tofqdns-idle-connection-grace-period'),
+  });
+}
+
+function readDnsProxy(reader: Reader): DnsProxyConfig {
+  return Object.freeze({
+    socket: reader.optional('dns-proxy-socket'),
+    port: reader.number('tofqdns-proxy-port', 0, 65_535),
+    reject: reader.oneOf('tofqdns-dns-reject-response-code', ['refused', 'nameError']),
+    maxDelayMs: reader.duration('tofqdns-proxy-response-max-delay'),
+    concurrencyPerEndpoint: reader.number('dnsproxy-concurrency-limit', 1, 1_000_000),
+    connectionsPerEndpoint: reader.number('dnsproxy-connection-limit', 1, 100_000),
+    idleTimeoutMs: reader.duration('dnsproxy-idle-timeout'),
+    upstreamTimeoutMs: reader.duration('dnsproxy-upstream-timeout'),
   });
 }
 

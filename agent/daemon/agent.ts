@@ -6,6 +6,7 @@ import { DEFAULT_DECODE_OPTIONS } from '../policy/api/index.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
+import { NameApiAdapter } from './api/name-api.ts';
 import { PolicyApiAdapter } from './api/policy-api.ts';
 import { ServiceApiAdapter } from './api/service-api.ts';
 import { CloudGroups } from './cloud-groups.ts';
@@ -62,22 +63,26 @@ async function serve(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
 }
 
 function apiOf(rooms: Rooms): AgentApi {
-  const { identities, engine, ipcache, manager, kernel, ipam, clock, services } = rooms;
+  const { identities, engine, ipcache, manager, kernel, ipam, clock, services, names, dns } = rooms;
   const endpoints = new EndpointApiAdapter(manager, kernel.endpoints, ipam);
   const policy = new PolicyApiAdapter(identities, engine, ipcache, manager.index);
   return {
     endpoints,
     policy,
     services: new ServiceApiAdapter(services),
+    names: new NameApiAdapter({ names, clock, endpoints: manager.index, cleaned: () => dns.forgetLeases() }),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
     daemon: new DaemonApiAdapter({ ...rooms, endpoints, policy, monitor: (signal) => monitorEvents(rooms, signal) }),
   };
 }
 
 async function restore(rooms: Rooms): Promise<void> {
-  const { manager, logger } = rooms;
+  const { manager, names, logger } = rooms;
   const { restored, stale, problems } = await manager.restore();
   for (const problem of problems) logger.error({ code: problem.code }, problem.describe());
+  // Before any policy is: its addresses are open when its endpoints are under it.
+  const lost = names.restore((id) => manager.index.byId(id) !== undefined);
+  if (lost !== undefined) logger.error({ code: lost.code }, lost.describe());
   logger.info({ restored: restored.length, stale: stale.length, problems: problems.length }, 'endpoints restored');
   enter(rooms, 'restored');
 }

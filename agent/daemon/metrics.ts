@@ -7,6 +7,8 @@ import type { Ipam } from '../ipam/ipam.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
+import { nameMetrics } from './names/name-metrics.ts';
+import type { Names } from './names/names.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { ServiceMetrics } from './service-metrics.ts';
@@ -17,6 +19,7 @@ export interface MetricsParts {
   readonly identities: IdentityRegistry;
   readonly engine: PolicyEngine;
   readonly ipam: Ipam;
+  readonly names: Names;
   readonly kernel: NodeKernel;
   readonly metrics: PolicyMetrics;
   readonly serviceMetrics: ServiceMetrics;
@@ -30,6 +33,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   policyMetrics(registry, parts);
   parts.metrics.register(registry);
   parts.serviceMetrics.register(registry);
+  nameMetrics(registry, parts.names);
   kernelMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',

@@ -1,4 +1,5 @@
 import type { BPFMap } from '../api/models.ts';
+import type { SocketLbSettings } from '../datapath/socket-cgroup.ts';
 import type { Subscription } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
 import type { Address, Cidr } from '../model/address.ts';
@@ -35,6 +36,8 @@ export interface NodeKernel extends AsyncDisposable {
   readonly devices: readonly string[];
   /** MTU for pods that want none of their own, in bytes. */
   readonly mtu: number;
+  /** The cgroup whose sockets get services translated; undefined: packets do. */
+  readonly socketCgroup: string | undefined;
   /** Endpoints all of whose traffic is dropped because their policy does not fit. */
   lockdowns(): readonly EndpointId[];
   /** Names of the maps that can be shown. */
@@ -61,6 +64,8 @@ export interface KernelSettings {
   readonly mtu: number | undefined;
   /** Sets of endpoints' programs to keep loaded ahead. */
   readonly warmPrograms: number;
+  /** Where services are translated. */
+  readonly socketLb: SocketLbSettings;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];

@@ -1,6 +1,7 @@
 import { ConntrackGc } from '../datapath/conntrack-gc.ts';
 import { KernelNode } from '../datapath/kernel-node.ts';
 import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
+import { socketCgroup } from '../datapath/socket-cgroup.ts';
 import { readMetrics } from '../datapath/maps/metrics.ts';
 import { DROP_RATE_LIMITED_EVENT } from '../../bpf/gen/drops.ts';
 import { bootTime, EventReader } from '../flow/event-reader.ts';
@@ -30,12 +31,14 @@ export async function openKernel(
 ): Promise<NodeKernel> {
   requireFeatures(probeFeatures());
   const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs, routing } = settings;
+  const cgroup = socketCgroup(settings.socketLb);
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
       ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, monotonic, warmPrograms },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       ...(mtu !== undefined && { mtu }),
+      ...(cgroup !== undefined && { cgroup }),
     }),
   );
   const events = undo.use(new EventReader(node.maps.get('weir_events').fd, bootTime(clock.now(), monotonic())));
@@ -58,6 +61,7 @@ export async function openKernel(
     ipcacheType: ipcacheEntryType,
     services: node.maps.services,
     nodes: node.nodes,
+    socketCgroup: cgroup,
     devices: node.network.devices.map(({ name }) => name),
     mtu: node.network.mtu,
     lockdowns: () => node.endpoints.lockdowns(),

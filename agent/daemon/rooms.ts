@@ -104,6 +104,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   const pods = new PodDirectory((change) => manager.podChanged(change));
   const names = new Names({
     ...{ clock, ipcache, identities, families },
+    path: `${config.stateDir}/names.jsonl`,
     minTtl: config.names.minTtl,
     limits: { ...DEFAULT_NAME_LIMITS, ...config.names },
     settlePolicies: () => manager.settlePolicies(),

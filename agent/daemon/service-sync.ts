@@ -11,6 +11,8 @@ export interface ServiceSyncOptions {
   readonly node: LbNode;
   readonly target: LbTarget;
   readonly clock: Clock;
+  /** Places of Maglev's tables; absent: clients from outside are spread at random. */
+  readonly maglevTableSize?: number | undefined;
   readonly metrics?: Pick<ServiceMetrics, 'heard' | 'implemented'>;
   readonly onError: (message: string, error: unknown) => void;
 }
@@ -37,7 +39,8 @@ export class ServiceSync {
 
   /** @throws WeirError BPF_MAP_FAILED */
   static async open(options: ServiceSyncOptions): Promise<ServiceSync> {
-    return new ServiceSync(options, new LoadBalancer(options.node, await options.target.known()));
+    const known = await options.target.known();
+    return new ServiceSync(options, new LoadBalancer(options.node, known, options.maglevTableSize));
   }
 
   /** Everything that is in force, or about to be. */
@@ -97,16 +100,18 @@ export class ServiceSync {
     const heard = [...this.#heard];
     const changes = balancer.changes();
     const { frontends, backends } = balancer;
+    const table = balancer.tables();
     try {
       if (this.#whole) {
         await target.apply({
           backends: { update: backends, delete: [] },
           frontends: { update: frontends, delete: [] },
+          table,
         });
         await target.prune(frontends, backends);
         balancer.forgetUnclaimed();
         this.#whole = false;
-      } else await target.apply(changes);
+      } else await target.apply({ ...changes, table });
       this.#implemented(heard);
     } catch (error) {
       this.#whole = true;

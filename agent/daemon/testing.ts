@@ -51,6 +51,7 @@ export class FakeKernel implements NodeKernel {
     },
   };
   readonly serviceChanges: LbChanges[] = [];
+  readonly socketCgroup = undefined;
   readonly services: NodeKernel['services'] = {
     known: () => Promise.resolve({ frontends: [], backends: [] }),
     apply: (changes) => {

@@ -139,7 +139,9 @@ if (inOwnNetns(import.meta.filename)) {
     test('what the verifier refuses changes nothing: neither a new endpoint nor one that stands', async () => {
       const objects = mkdtempSync(path.join(tmpdir(), 'weir-objects-'));
       try {
-        copyFileSync(path.join(OBJECTS_FOLDER, 'bpf_host.o'), path.join(objects, 'bpf_host.o'));
+        for (const file of ['bpf_host.o', 'bpf_sock.o']) {
+          copyFileSync(path.join(OBJECTS_FOLDER, file), path.join(objects, file));
+        }
         const elf = readFileSync(path.join(OBJECTS_FOLDER, 'bpf_lxc.o'));
         await using node = await testNode();
         await using pod = await TestPod.create(node, 11);

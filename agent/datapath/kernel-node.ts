@@ -15,7 +15,7 @@ import { Pins } from './pins.ts';
 export interface KernelNodeOptions {
   /** Folder on a BPF file system, which is mounted when absent. */
   readonly bpfRoot: string;
-  /** Folder of bpf_lxc.o and bpf_host.o. */
+  /** Folder of the objects of bpf/. */
   readonly objects: string;
   /** The pods' gateways: the host's addresses towards them. */
   readonly routers: readonly Address[];
@@ -24,6 +24,8 @@ export interface KernelNodeOptions {
   readonly devices: readonly string[];
   readonly mtu?: number;
   readonly routing: Routing;
+  /** The cgroup v2 whose sockets get services translated; absent: packets do. */
+  readonly cgroup?: string;
   readonly settings?: ProgramSettings;
   readonly sizes?: MapSizes;
   /** How many sets of endpoints' programs to load ahead; about 0.6 MB each, most of it the kernel's. */
@@ -69,6 +71,8 @@ export class KernelNode implements Disposable {
       (device) => device !== 'weir_host' && !network.devices.some(({ name }) => name === device),
     );
     for (const { name, index } of network.devices) await loader.attachDevice(name, index, ['from_netdev', 'to_netdev']);
+    if (options.cgroup === undefined) await loader.detachSockets();
+    else await loader.attachSockets(options.cgroup);
     const devices = undo.use(new Devices());
     const { warmPrograms, onError } = options;
     const policyMapSize = options.sizes?.weir_policy;

@@ -5,6 +5,7 @@ import {
   CONFIG_SECTION,
   writeBpfHostConfig,
   writeBpfLxcConfig,
+  writeBpfSockConfig,
   type BpfLxcConfig,
 } from '../../bpf/gen/config.ts';
 import { MAPS } from '../../bpf/gen/maps.ts';
@@ -14,6 +15,8 @@ import type { EndpointId, IfIndex } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { BpfMap } from '../kernel/bpf-map.ts';
 import { BpfObject, type LoadSpec } from '../kernel/bpf-object.ts';
+import { attachCgroup, detachCgroup, SOCKET_HOOKS, type SocketHook } from '../kernel/cgroup.ts';
+import { netnsCookie } from '../kernel/socket.ts';
 import { attachTcx, detachTcx, TcxLink, tcxProgram, type TcxHook } from '../kernel/tcx.ts';
 import type { NodeMaps } from './node-maps.ts';
 import { type EndpointHook, type NodeHook, type Pins } from './pins.ts';
@@ -47,6 +50,8 @@ const NODE_HOOKS: Readonly<Record<NodeHook, TcxHook>> = {
   from_host: 'egress',
 };
 
+const SOCKET_HOOK_NAMES = Object.keys(SOCKET_HOOKS) as SocketHook[];
+
 const hooksOf = Object.entries as <K extends string>(hooks: Readonly<Record<K, TcxHook>>) => [K, TcxHook][];
 
 /** Loads programs with what they must know embedded, and attaches them by pinned links. */
@@ -65,12 +70,14 @@ export class Loader {
   }
 
   /**
-   * @param folder holds bpf_lxc.o and bpf_host.o; they are read once
+   * @param folder holds the objects of bpf/; they are read once
    * @throws WeirError CONFIG_INVALID when one cannot be read
    */
   static async create(folder: string, pins: Pins, maps: NodeMaps, settings: ProgramSettings = {}): Promise<Loader> {
-    const [lxc, host] = await Promise.all([readObject(folder, 'bpf_lxc'), readObject(folder, 'bpf_host')]);
-    return new Loader({ bpf_lxc: lxc, bpf_host: host }, pins, maps, settings);
+    const [lxc, host, sock] = await Promise.all(
+      (['bpf_lxc', 'bpf_host', 'bpf_sock'] as const).map((name) => readObject(folder, name)),
+    );
+    return new Loader({ bpf_lxc: lxc!, bpf_host: host!, bpf_sock: sock! }, pins, maps, settings);
   }
 
   /**
@@ -190,6 +197,31 @@ export class Loader {
           this.#pins.removeNodeFolder(device);
         }),
     );
+  }
+
+  /**
+   * Attaches the programs that translate services to all sockets below a cgroup, or replaces those that are there without
+   * missing a call. The node's own namespace is the one this process is in.
+   *
+   * @throws LoadError BPF_LOAD_FAILED; KernelError SYSCALL_FAILED
+   */
+  async attachSockets(cgroup: string): Promise<void> {
+    using object = await this.#load('bpf_sock', `bpf_sock of ${cgroup}`, {
+      data: {
+        [CONFIG_SECTION]: (bytes) =>
+          writeBpfSockConfig(viewOf(bytes), { ...this.settings, hostNetnsCookie: netnsCookie() }),
+      },
+    });
+    await allDone(
+      SOCKET_HOOK_NAMES.map(async (hook) => {
+        await attachCgroup(object.program(hook).fd, { cgroup, hook, pin: this.#pins.socketLink(hook) });
+      }),
+    );
+  }
+
+  /** Takes them off again; what is not there is fine. */
+  async detachSockets(): Promise<void> {
+    await allDone(SOCKET_HOOK_NAMES.map((hook) => detachCgroup(this.#pins.socketLink(hook))));
   }
 
   /** Loads an object on the node's maps. */

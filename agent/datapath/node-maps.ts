@@ -37,6 +37,9 @@ export class NodeMaps implements Disposable {
       backends: this.get('weir_lb_backends'),
       revnat: this.get('weir_lb_revnat'),
       flows: this.get('weir_lb_flows'),
+      members: this.get('weir_lb_members'),
+      sourceRanges: this.get('weir_lb_source_ranges'),
+      maglev: this.get('weir_lb_maglev'),
       conntrack: this.conntrack,
     });
   }

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { endpointId, type EndpointId } from '../model/endpoint.ts';
+import type { SocketHook } from '../kernel/cgroup.ts';
 import { ensureBpffs } from '../kernel/mount.ts';
 
 /** Programs of an endpoint that are attached to its link. */
@@ -18,6 +19,7 @@ const POLICY_MAP = /^weir_policy_(\d+)$/;
  *     weir_policy_<endpoint>          policy maps
  *     links/<endpoint>/<program>      what is attached to endpoints' links
  *     links/node/<device>/<program>   what is attached to the node's devices
+ *     links/sockets/<program>         what is attached to the sockets of its cgroup
  */
 export class Pins {
   readonly root: string;
@@ -43,6 +45,10 @@ export class Pins {
 
   nodeLink(device: string, hook: NodeHook): string {
     return path.join(this.root, 'links', 'node', device, hook);
+  }
+
+  socketLink(hook: SocketHook): string {
+    return path.join(this.root, 'links', 'sockets', hook);
   }
 
   /** The endpoints of which anything is pinned. */

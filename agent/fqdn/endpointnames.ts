@@ -38,6 +38,11 @@ export class EndpointNames {
     this.#limits = limits;
   }
 
+  /** How many leases there are: addresses, each as often as names have it. */
+  get leaseCount(): number {
+    return this.#count;
+  }
+
   /** Leases the addresses to the name; a lease is never shortened. */
   lease(name: NameRecord, addresses: readonly Address[], until: number, now: number): void {
     const leases = this.leases.get(name) ?? new Map<AddressRecord, number>();

@@ -5,10 +5,11 @@ import { NaiveNames } from '../../test/bench/fqdn-naive.ts';
 import { namePattern } from '../../dns-proxy/rules/name-pattern.ts';
 import { formatAddress, parseAddress } from '../model/address.ts';
 import { endpointId } from '../model/endpoint.ts';
+import { WeirError } from '../model/errors.ts';
 import type { AddressChange } from './links.ts';
 import { DEFAULT_NAME_LIMITS, NameCache, type NameCacheOptions } from './namecache.ts';
 import { NameSelectors, type NameSelector } from './nameselectors.ts';
-import { decodeNames, encodeNames } from './snapshot.ts';
+import { decodeLine, encodeLine, entriesOf, recordsOf } from './record.ts';
 
 const SECOND = 1000;
 const [ONE, TWO] = [endpointId(1), endpointId(2)];
@@ -211,23 +212,28 @@ test('a cache survives a restart, with names that mean something to JavaScript',
   before.learn(1, '__proto__.', [A, B], 10);
   before.learn(2, 'constructor.', [A], 60);
   before.expire(30);
-  const json = JSON.parse(JSON.stringify(encodeNames(before.cache.entries()))) as unknown;
+  const lines = [...recordsOf(before.cache.entries())].map(encodeLine);
   const after = new World();
   after.now = before.now;
   after.select('*');
-  after.take(after.cache.restore(decodeNames(json)));
+  after.take(after.cache.restore(entriesOf(lines.map(decodeLine))));
   assert.deepEqual([...after.told].sort(), [...before.told].sort());
   const key = (world: World): string[] =>
     [...world.cache.entries()].map((e) => `${e.endpoint} ${e.name} ${formatAddress(e.address)} ${e.zombie}`).sort();
   assert.deepEqual(key(after), key(before));
-  for (const bad of [
-    undefined,
-    { version: 2 },
-    { version: 1, leases: [], zombies: {} },
-    { version: 1, leases: { x: {} }, zombies: {} },
-  ]) {
-    assert.throws(() => decodeNames(bad), { code: 'STATE_CORRUPT' });
-  }
+  const ofTwo = entriesOf([...lines, '{"gone":1}'].map(decodeLine));
+  assert.deepEqual([...new Set(ofTwo.map(({ endpoint }) => endpoint))], [2]);
+  const line = JSON.parse(lines[0]!) as object;
+  const bad = [
+    { endpoint: 70_000 },
+    { name: 7 },
+    { until: 1.5 },
+    { addresses: ['x'] },
+    { addresses: 'x' },
+    { gone: '1' },
+  ];
+  for (const fault of bad) assert.throws(() => decodeLine(JSON.stringify({ ...line, ...fault })), WeirError);
+  assert.throws(() => decodeLine(lines[0]!.slice(0, -1)), { code: 'STATE_CORRUPT' });
 });
 
 const op = fc.oneof(

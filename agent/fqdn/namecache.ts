@@ -36,6 +36,17 @@ export interface CacheEntry {
   readonly zombie: boolean;
 }
 
+/** How much one endpoint holds. */
+export interface Holding {
+  readonly endpoint: EndpointId;
+  /** Names with leases. */
+  readonly names: number;
+  /** Leases. */
+  readonly addresses: number;
+  /** Addresses kept only for the sake of live connections. */
+  readonly zombies: number;
+}
+
 export class NameCache {
   readonly #options: NameCacheOptions;
   readonly #links: Links;
@@ -51,6 +62,13 @@ export class NameCache {
     return this.#links.size;
   }
 
+  /** How much each endpoint holds. */
+  *holdings(): Generator<Holding> {
+    for (const [endpoint, { leases, leaseCount, zombies }] of this.#endpoints) {
+      yield { endpoint, names: leases.size, addresses: leaseCount, zombies: zombies.size };
+    }
+  }
+
   /**
    * An answer that an endpoint is about to get: it may have it once the changes are in the kernel.
    *
@@ -59,10 +77,14 @@ export class NameCache {
    */
   learn(endpoint: EndpointId, name: string, addresses: readonly Address[], ttl: number): readonly AddressChange[] {
     if (addresses.length === 0) return [];
-    const now = this.#options.clock.now();
-    const until = Math.ceil(now / 1000) + Math.max(ttl, this.#options.minTtl);
-    this.#lease(endpoint, name, addresses, until, now);
+    this.#lease(endpoint, name, addresses, this.leaseEnd(ttl) / 1000, this.#options.clock.now());
     return this.#links.changes();
+  }
+
+  /** When a lease of `ttl` seconds that begins now would end, in milliseconds (S30). */
+  leaseEnd(ttl: number): number {
+    const { clock, minTtl } = this.#options;
+    return (Math.ceil(clock.now() / 1000) + Math.max(ttl, minTtl)) * 1000;
   }
 
   /** Makes leases that have ended zombies. Whatever else happens, this is to be called now and then. */

@@ -1,6 +1,6 @@
 /** What the kernel tells about a map, a program or a link that one holds a descriptor of. */
 import { BPF, bpf, bpfAsync, bpfAttr } from './bpf-syscall.ts';
-import { memory, readCString } from './memory.ts';
+import { keep, memory, readCString } from './memory.ts';
 
 const info = memory(256);
 
@@ -73,15 +73,34 @@ export interface LinkInfo {
 
 /** struct bpf_link_info of a TCX link's descriptor, read on a worker thread: the kernel takes its routing lock for it. */
 export async function linkInfo(fd: number): Promise<LinkInfo> {
-  const [attr, { bytes: b, address }] = [memory(16), memory(64)];
-  attr.bytes.writeUInt32LE(fd, 0);
-  attr.bytes.writeUInt32LE(b.length, 4);
-  attr.bytes.writeBigUInt64LE(address, 8);
-  await bpfAsync(BPF.OBJ_GET_INFO_BY_FD, attr, 'read what a BPF link is');
+  const b = await readLinkInfo(fd);
   return {
     id: b.readUInt32LE(4),
     programId: b.readUInt32LE(8),
     ifindex: b.readUInt32LE(16),
     attachType: b.readUInt32LE(20),
   };
+}
+
+export interface CgroupLinkInfo {
+  readonly programId: number;
+  /** 0 once the cgroup is gone. */
+  readonly cgroupId: bigint;
+  readonly attachType: number;
+}
+
+/** struct bpf_link_info of a cgroup link's descriptor. */
+export async function cgroupLinkInfo(fd: number): Promise<CgroupLinkInfo> {
+  const b = await readLinkInfo(fd);
+  return { programId: b.readUInt32LE(8), cgroupId: b.readBigUInt64LE(16), attachType: b.readUInt32LE(24) };
+}
+
+async function readLinkInfo(fd: number): Promise<Buffer> {
+  const [attr, link] = [memory(16), memory(64)];
+  attr.bytes.writeUInt32LE(fd, 0);
+  attr.bytes.writeUInt32LE(link.bytes.length, 4);
+  attr.bytes.writeBigUInt64LE(link.address, 8);
+  await bpfAsync(BPF.OBJ_GET_INFO_BY_FD, attr, 'read what a BPF link is');
+  keep(link);
+  return link.bytes;
 }

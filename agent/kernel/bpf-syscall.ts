@@ -150,7 +150,18 @@ export function objectGet(path: string): number {
 }
 
 /** Where a program may be attached by a link (enum bpf_attach_type). */
-export const ATTACH_TYPE = { TCX_INGRESS: 46, TCX_EGRESS: 47 } as const;
+export const ATTACH_TYPE = {
+  CGROUP_INET4_CONNECT: 10,
+  CGROUP_INET6_CONNECT: 11,
+  CGROUP_UDP4_SENDMSG: 14,
+  CGROUP_UDP6_SENDMSG: 15,
+  CGROUP_UDP4_RECVMSG: 19,
+  CGROUP_UDP6_RECVMSG: 20,
+  CGROUP_INET4_GETPEERNAME: 29,
+  CGROUP_INET6_GETPEERNAME: 30,
+  TCX_INGRESS: 46,
+  TCX_EGRESS: 47,
+} as const;
 export type AttachType = (typeof ATTACH_TYPE)[keyof typeof ATTACH_TYPE];
 
 function linkCreateAttr(b: Buffer, programFd: number, target: number, attachType: AttachType): void {
@@ -159,19 +170,30 @@ function linkCreateAttr(b: Buffer, programFd: number, target: number, attachType
   b.writeUInt32LE(attachType, 8);
 }
 
-const linkCreateText = (target: number): string => `attach a BPF program to interface ${target}`;
+const linkCreateText = (target: string): string => `attach a BPF program to ${target}`;
 
 /** BPF_LINK_CREATE in the calling thread's network namespace; waits for RCU, so it blocks 6 to 12 ms. */
 export function linkCreateSync(programFd: number, target: number, attachType: AttachType): number {
   linkCreateAttr(bpfAttr(), programFd, target, attachType);
-  return bpf(BPF.LINK_CREATE, 64, linkCreateText(target));
+  return bpf(BPF.LINK_CREATE, 64, linkCreateText(`interface ${target}`));
 }
 
-/** BPF_LINK_CREATE on a worker thread, hence in the process's own network namespace. @returns the link's descriptor */
-export async function linkCreate(programFd: number, target: number, attachType: AttachType): Promise<number> {
+/**
+ * BPF_LINK_CREATE on a worker thread, hence in the process's own network namespace.
+ *
+ * @param target number of an interface, or descriptor of a cgroup's folder
+ * @param name of the target, for errors
+ * @returns the link's descriptor
+ */
+export async function linkCreate(
+  programFd: number,
+  target: number,
+  attachType: AttachType,
+  name = `interface ${target}`,
+): Promise<number> {
   const own = memory(64);
   linkCreateAttr(own.bytes, programFd, target, attachType);
-  return await bpfAsync(BPF.LINK_CREATE, own, linkCreateText(target));
+  return await bpfAsync(BPF.LINK_CREATE, own, linkCreateText(name));
 }
 
 /** BPF_LINK_DETACH on a worker thread. */

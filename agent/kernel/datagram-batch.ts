@@ -45,10 +45,13 @@ export class DatagramBatch {
   readonly #names: Memory;
   readonly #control: Memory;
   #count = 0;
+  /** Messages whose structures are to be made ready before they can receive. */
+  #stale: number;
 
   constructor(capacity: number, room: number) {
     this.capacity = capacity;
     this.room = room;
+    this.#stale = capacity;
     const data = memory(capacity * room);
     this.bytes = data.bytes;
     this.#headers = memory(capacity * HEADER.bytes);
@@ -69,7 +72,8 @@ export class DatagramBatch {
    * @throws KernelError SYSCALL_FAILED
    */
   receive(fd: number): number {
-    for (let i = 0; i < this.capacity; i++) {
+    // What the call before did not touch is as it was.
+    for (let i = 0; i < this.#stale; i++) {
       const at = i * HEADER.bytes;
       this.#headers.bytes.writeUInt32LE(NAME_BYTES, at + HEADER.nameBytes);
       this.#headers.bytes.writeBigUInt64LE(this.#control.address + BigInt(i * CONTROL_BYTES), at + HEADER.control);
@@ -77,7 +81,7 @@ export class DatagramBatch {
       this.#vectors.bytes.writeBigUInt64LE(BigInt(this.room), i * VECTOR_BYTES + 8);
     }
     const received = recvmmsg(fd, this.#headers.address, this.capacity, MSG.DONTWAIT, 0);
-    this.#count = Math.max(0, received);
+    this.#count = this.#stale = Math.max(0, received);
     if (received >= 0) return received;
     const error = errno();
     if (error === EAGAIN || error === EINTR) return 0;
@@ -118,6 +122,7 @@ export class DatagramBatch {
     if (message.length > this.room) throw new RangeError(`a message of this batch has at most ${this.room} bytes`);
     if (this.#count === this.capacity) return false;
     const i = this.#count++;
+    this.#stale = Math.max(this.#stale, this.#count);
     this.bytes.set(message, i * this.room);
     const name = socketAddress(to.address, to.port);
     this.#names.bytes.set(name, i * NAME_BYTES);
@@ -162,7 +167,14 @@ export class DatagramBatch {
 function readPeer(bytes: Buffer, at: number): DatagramPeer {
   const port = bytes.readUInt16BE(at + 2);
   if (bytes.readUInt16LE(at) === AF_INET) {
-    return { address: { family: 4, bytes: Uint8Array.from(bytes.subarray(at + 4, at + 8)) }, port };
+    return { address: { family: 4, bytes: copyBytes(bytes, at + 4, 4) }, port };
   }
-  return { address: { family: 6, bytes: Uint8Array.from(bytes.subarray(at + 8, at + 24)) }, port };
+  return { address: { family: 6, bytes: copyBytes(bytes, at + 8, 16) }, port };
+}
+
+/** So few bytes are copied faster one by one. */
+function copyBytes(from: Uint8Array, at: number, length: number): Uint8Array {
+  const copy = new Uint8Array(length);
+  for (let i = 0; i < length; i++) copy[i] = from[at + i]!;
+  return copy;
 }

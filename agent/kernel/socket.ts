@@ -5,8 +5,10 @@
 import type { KoffiFunc } from 'koffi';
 import { type Address, formatAddress } from '../model/address.ts';
 import { addressFamily } from './address-family.ts';
-import { check, closeFile, libc } from './libc.ts';
+import { KernelError } from './errno.ts';
+import { check, closeFile, errno, libc } from './libc.ts';
 import { inNetns, type Netns } from './netns.ts';
+import { Poll } from './poll.ts';
 
 const socket = libc.func('int socket(int domain, int type, int protocol)') as KoffiFunc<
   (domain: number, type: number, protocol: number) => number
@@ -18,20 +20,49 @@ const bind = libc.func('int bind(int fd, const void *address, uint32 size)') as 
   (fd: number, address: Buffer, size: number) => number
 >;
 
+const connect = libc.func('int connect(int fd, const void *address, uint32 size)') as KoffiFunc<
+  (fd: number, address: Buffer, size: number) => number
+>;
+const getsockopt = libc.func('int getsockopt(int fd, int level, int name, void *value, uint32 *size)') as KoffiFunc<
+  (fd: number, level: number, name: number, value: Buffer, size: Buffer) => number
+>;
+
+const getsockname = libc.func('int getsockname(int fd, void *address, uint32 *size)') as KoffiFunc<
+  (fd: number, address: Buffer, size: Buffer) => number
+>;
+const EINPROGRESS = 115;
+
 const SOCK = { stream: 1, datagram: 2, raw: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
+/** A flag of {@link createSocket}: no call waits. */
+export const NONBLOCK = SOCK.NONBLOCK;
 
 export const SOL_SOCKET = 1;
-const SO = { REUSEADDR: 2, REUSEPORT: 15, SNDBUFFORCE: 32, RCVBUFFORCE: 33, MARK: 36 } as const;
+export const SO = {
+  REUSEADDR: 2,
+  ERROR: 4,
+  REUSEPORT: 15,
+  SNDBUFFORCE: 32,
+  RCVBUFFORCE: 33,
+  MARK: 36,
+  NETNS_COOKIE: 71,
+} as const;
 /** Options of the IP level, by family (linux/in.h, linux/in6.h). */
-const IP = {
+export const IP = {
   4: { level: 0, transparent: 19, originalDestination: 20 },
   6: { level: 41, transparent: 75, originalDestination: 74 },
 } as const;
 const IPV6_V6ONLY = 26;
 
 /** socket(2), close-on-exec, in the namespace of `netnsFd` if given. @throws KernelError SYSCALL_FAILED */
-export function createSocket(domain: number, type: 'stream' | 'datagram' | 'raw', netnsFd?: number, flags = 0): number {
-  const create = (): number => check(`open a ${type} socket`, socket(domain, SOCK[type] | SOCK.CLOEXEC | flags, 0));
+export function createSocket(
+  domain: number,
+  type: 'stream' | 'datagram' | 'raw',
+  netnsFd?: number,
+  flags = 0,
+  protocol = 0,
+): number {
+  const create = (): number =>
+    check(`open a ${type} socket`, socket(domain, SOCK[type] | SOCK.CLOEXEC | flags, protocol));
   return netnsFd === undefined ? create() : inNetns(netnsFd, create);
 }
 
@@ -45,6 +76,24 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
   check(`set option ${level}/${name} of a socket`, setsockopt(fd, level, name, bytes, bytes.length));
 }
 
+/**
+ * The number by which BPF programs know a network namespace (SO_NETNS_COOKIE, Linux 5.14).
+ *
+ * @param netns the process's own when absent
+ * @throws KernelError SYSCALL_FAILED
+ */
+export function netnsCookie(netns?: Netns): bigint {
+  const fd = createSocket(addressFamily(4), 'datagram', netns?.fd);
+  try {
+    const [value, size] = [Buffer.alloc(8), Buffer.alloc(4)];
+    size.writeUInt32LE(value.length);
+    check('read the cookie of a network namespace', getsockopt(fd, SOL_SOCKET, SO.NETNS_COOKIE, value, size));
+    return value.readBigUInt64LE();
+  } finally {
+    closeFile(fd);
+  }
+}
+
 /** What a TCP or UDP socket is to be like. */
 export interface SocketSpec {
   readonly protocol: 'tcp' | 'udp';
@@ -54,6 +103,8 @@ export interface SocketSpec {
   readonly transparent?: boolean;
   /** The mark of all it sends (SO_MARK), for routing rules and BPF programs. */
   readonly mark?: number;
+  /** Nobody else may bind the same address and port: without it, whoever also shares them may take a datagram socket's traffic. */
+  readonly exclusive?: boolean;
   /** Several sockets may bind the same address and share its traffic. */
   readonly reusePort?: boolean;
   /** Tells with each datagram where it was sent to (IP_RECVORIGDSTADDR), for a proxy that reads with recvmsg. */
@@ -75,8 +126,7 @@ export function openSocket(spec: SocketSpec, netns?: Netns): number {
   const fd = createSocket(addressFamily(address.family), type, netns?.fd, SOCK.NONBLOCK);
   try {
     setOptions(fd, spec);
-    const where = socketAddress(address, port);
-    check(`bind ${spec.protocol} ${formatAddress(address)} port ${port}`, bind(fd, where, where.length));
+    bindSocket(fd, { address, port }, spec.protocol);
     return fd;
   } catch (error) {
     closeFile(fd);
@@ -84,10 +134,67 @@ export function openSocket(spec: SocketSpec, netns?: Netns): number {
   }
 }
 
+/** bind(2). @param title of the socket, for the error @throws KernelError SYSCALL_FAILED */
+export function bindSocket(
+  fd: number,
+  { address, port }: { readonly address: Address; readonly port: number },
+  title = 'raw',
+): void {
+  const where = socketAddress(address, port);
+  check(`bind ${title} ${formatAddress(address)} port ${port}`, bind(fd, where, where.length));
+}
+
+/** The port that a socket is bound to, in host order: the kernel's choice where {@link SocketSpec.bind} left it open. */
+export function boundPort(fd: number): number {
+  const where = Buffer.alloc(28);
+  const size = Buffer.alloc(4);
+  size.writeUInt32LE(where.length);
+  check('ask for the address of a socket', getsockname(fd, where, size));
+  return where.readUInt16BE(2);
+}
+
+/**
+ * Connects a non-blocking TCP socket; resolves when the other side has accepted. The descriptor stays the caller's, also on
+ * failure. `signal` ends the wait.
+ *
+ * @throws KernelError SYSCALL_FAILED: ECONNREFUSED, ETIMEDOUT … ; the signal's reason
+ */
+export async function connectSocket(
+  fd: number,
+  { address, port }: { readonly address: Address; readonly port: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const operation = `connect to ${formatAddress(address)} port ${port}`;
+  const where = socketAddress(address, port);
+  if (connect(fd, where, where.length) >= 0) return;
+  const started = errno();
+  if (started !== EINPROGRESS) throw new KernelError('SYSCALL_FAILED', operation, started);
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<true>();
+  const abort = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', abort, { once: true });
+  using _poll = Poll.writable(fd, () => resolve(true));
+  try {
+    await promise;
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+  const failed = socketError(fd);
+  if (failed !== 0) throw new KernelError('SYSCALL_FAILED', operation, failed);
+}
+
+/** Takes the error number that a socket has pending; 0 when there is none. */
+function socketError(fd: number): number {
+  const [value, size] = [Buffer.alloc(4), Buffer.alloc(4)];
+  size.writeUInt32LE(4);
+  check('ask a socket for its error', getsockopt(fd, SOL_SOCKET, SO.ERROR, value, size));
+  return value.readInt32LE();
+}
+
 function setOptions(fd: number, spec: SocketSpec): void {
   const { family } = spec.bind.address;
   const ip = IP[family];
-  setSocketOption(fd, SOL_SOCKET, SO.REUSEADDR, 1);
+  if (spec.exclusive !== true) setSocketOption(fd, SOL_SOCKET, SO.REUSEADDR, 1);
   // An IPv6 socket that also took IPv4 would collide with the IPv4 socket beside it.
   if (family === 6) setSocketOption(fd, ip.level, IPV6_V6ONLY, 1);
   if (spec.reusePort === true) setSocketOption(fd, SOL_SOCKET, SO.REUSEPORT, 1);

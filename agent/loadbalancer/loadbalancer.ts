@@ -7,11 +7,13 @@ import {
   type BackendId,
   type Frontend,
   type FrontendId,
+  socketKey,
   type KnownIds,
   type LbChanges,
 } from '../model/service.ts';
 import { sameBackend, sameFrontend } from './frontend.ts';
 import { IdPool } from './id-pool.ts';
+import { maglevTable } from './maglev.ts';
 import type { LbNode, LbService, LbSlice } from './service.ts';
 
 /** What travels with a connection is 16 bits wide. */
@@ -21,6 +23,7 @@ const BACKEND_ID_MAX = 0xffff_ffff;
 /** Services and their slices, in whatever order they come → frontends and backends with numbers that stay. Pure. */
 export class LoadBalancer {
   #node: LbNode;
+  readonly #maglevTableSize: number | undefined;
   readonly #services = new Map<string, LbService>();
   readonly #slices = new Map<string, LbSlice>();
   readonly #slicesOf = new Map<string, Set<string>>();
@@ -34,8 +37,10 @@ export class LoadBalancer {
   readonly #backendIds: IdPool;
   readonly #dirty = new Set<string>();
 
-  constructor(node: LbNode, known: KnownIds = { frontends: [], backends: [] }) {
+  /** @param maglevTableSize places of the tables that spread clients from outside; undefined: they are spread at random */
+  constructor(node: LbNode, known: KnownIds = { frontends: [], backends: [] }, maglevTableSize?: number) {
     this.#node = node;
+    this.#maglevTableSize = maglevTableSize;
     this.#frontendIds = new IdPool('frontends', FRONTEND_ID_MAX, known.frontends);
     this.#backendIds = new IdPool('backends', BACKEND_ID_MAX, known.backends);
   }
@@ -91,6 +96,24 @@ export class LoadBalancer {
     return {
       backends: { update: backends.update, delete: backends.gone.map(({ was }) => was) },
       frontends: { update: frontends.update, delete: frontends.gone.map(({ was }) => was) },
+    };
+  }
+
+  /**
+   * For a frontend, numbers of the backends that clients from outside get, by Maglev; undefined when they are spread at
+   * random. Cluster addresses are not for them, and need no table.
+   */
+  tables(): (frontend: Frontend) => Uint32Array | undefined {
+    const size = this.#maglevTableSize;
+    if (size === undefined) return () => undefined;
+    const names = new Map([...this.#backends.values()].map((backend) => [backend.id, socketKey(backend)]));
+    return ({ kind, externalBackends: ids }) => {
+      if (kind === 'ClusterIP' || ids.length === 0) return undefined;
+      const places = maglevTable(
+        ids.map((id) => names.get(id)!),
+        size,
+      );
+      return Uint32Array.from(places, (index) => ids[index]!);
     };
   }
 

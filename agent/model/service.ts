@@ -72,6 +72,8 @@ export function socketKey({ address, port, protocol }: Socket): string {
 export interface LbChanges {
   readonly backends: { readonly update: readonly Backend[]; readonly delete: readonly Backend[] };
   readonly frontends: { readonly update: readonly Frontend[]; readonly delete: readonly Frontend[] };
+  /** Makes the table by which clients from outside are spread over a frontend's backends; undefined: at random. */
+  readonly table?: ((frontend: Frontend) => Uint32Array | undefined) | undefined;
 }
 
 /** Numbers that the kernel's maps hold from an earlier life of the agent, by socket key. */

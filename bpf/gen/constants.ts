@@ -60,6 +60,7 @@ export const CT_RESET = 8;
 export const CT_SEEN_NON_SYN = 16;
 export const CT_SOURCE_IS_LOCAL = 32;
 export const CT_SOURCE_IS_MARKED = 64;
+export const CT_FORWARDED = 128;
 
 // enum ct_closing
 export const CT_CLOSING = 6;
@@ -79,6 +80,23 @@ export const CT_REPLY = 1;
 // enum lb_scope
 export const LB_SCOPE_INTERNAL = 0;
 export const LB_SCOPE_EXTERNAL = 1;
+
+// enum lb_flags
+export const LB_TWO_SCOPES = 1;
+export const LB_SOURCE_RANGES = 2;
+export const LB_MAGLEV = 4;
+export const LB_LOCAL_INTERNAL = 8;
+export const LB_LOCAL_EXTERNAL = 16;
+
+// enum lb_client_kind
+export const LB_CLIENT_ADDRESS = 0;
+export const LB_CLIENT_NETNS = 1;
+
+// enum lb_source_bits
+export const LB_SOURCE_STATIC_BITS = 32;
+
+// enum lb_maglev_size
+export const LB_MAGLEV_CHUNK = 128;
 
 // enum lb_kind
 export const LB_CLUSTER_IP = 0;

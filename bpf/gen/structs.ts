@@ -439,6 +439,8 @@ export interface LbService {
   readonly id: number;
   /** 8 bits, at 12 */
   readonly kind: number;
+  /** 8 bits, at 13 */
+  readonly flags: number;
 }
 
 export const lbService: Codec<LbService> = {
@@ -449,6 +451,7 @@ export const lbService: Codec<LbService> = {
     count: view.getUint16(at + 8, true),
     id: view.getUint16(at + 10, true),
     kind: view.getUint8(at + 12),
+    flags: view.getUint8(at + 13),
   }),
   write: (view, value, at = 0) => {
     clear(view, at, 16);
@@ -457,11 +460,12 @@ export const lbService: Codec<LbService> = {
     view.setUint16(at + 8, value.count, true);
     view.setUint16(at + 10, value.id, true);
     view.setUint8(at + 12, value.kind);
+    view.setUint8(at + 13, value.flags);
   },
 };
 
 /** Offsets of the fields of `struct lb_service`, in bytes. */
-export const lbServiceOffset = { backend: 0, affinitySeconds: 4, count: 8, id: 10, kind: 12 } as const;
+export const lbServiceOffset = { backend: 0, affinitySeconds: 4, count: 8, id: 10, kind: 12, flags: 13 } as const;
 
 /** `struct lb_socket`, 24 bytes. */
 export interface LbSocket {
@@ -525,6 +529,174 @@ export const lbFlowKey: Codec<LbFlowKey> = {
 
 /** Offsets of the fields of `struct lb_flow_key`, in bytes. */
 export const lbFlowKeyOffset = { client: 0, clientPort: 16, service: 18 } as const;
+
+/** `struct lb_affinity_key`, 20 bytes. */
+export interface LbAffinityKey {
+  /** 16 bytes, at 0 */
+  readonly client: Uint8Array;
+  /** 16 bits, host order, at 16 */
+  readonly service: number;
+  /** 8 bits, at 18 */
+  readonly kind: number;
+}
+
+export const lbAffinityKey: Codec<LbAffinityKey> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    client: readBytes(view, at, 16),
+    service: view.getUint16(at + 16, true),
+    kind: view.getUint8(at + 18),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 20);
+    writeBytes(view, value.client, at, 16);
+    view.setUint16(at + 16, value.service, true);
+    view.setUint8(at + 18, value.kind);
+  },
+};
+
+/** Offsets of the fields of `struct lb_affinity_key`, in bytes. */
+export const lbAffinityKeyOffset = { client: 0, service: 16, kind: 18 } as const;
+
+/** `struct lb_last`, 16 bytes. */
+export interface LbLast {
+  /** 64 bits, host order, at 0 */
+  readonly used: bigint;
+  /** 32 bits, host order, at 8 */
+  readonly backend: number;
+}
+
+export const lbLast: Codec<LbLast> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    used: view.getBigUint64(at, true),
+    backend: view.getUint32(at + 8, true),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 16);
+    view.setBigUint64(at, value.used, true);
+    view.setUint32(at + 8, value.backend, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_last`, in bytes. */
+export const lbLastOffset = { used: 0, backend: 8 } as const;
+
+/** `struct lb_member`, 8 bytes. */
+export interface LbMember {
+  /** 32 bits, host order, at 0 */
+  readonly backend: number;
+  /** 16 bits, host order, at 4 */
+  readonly service: number;
+}
+
+export const lbMember: Codec<LbMember> = {
+  size: 8,
+  read: (view, at = 0) => ({
+    backend: view.getUint32(at, true),
+    service: view.getUint16(at + 4, true),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 8);
+    view.setUint32(at, value.backend, true);
+    view.setUint16(at + 4, value.service, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_member`, in bytes. */
+export const lbMemberOffset = { backend: 0, service: 4 } as const;
+
+/** `struct lb_source_key`, 24 bytes. */
+export interface LbSourceKey {
+  /** 32 bits, host order, at 0 */
+  readonly prefixlen: number;
+  /** 16 bits, host order, at 4 */
+  readonly service: number;
+  /** 8 bits, at 6 */
+  readonly family: number;
+  /** 16 bytes, at 8 */
+  readonly addr: Uint8Array;
+}
+
+export const lbSourceKey: Codec<LbSourceKey> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    prefixlen: view.getUint32(at, true),
+    service: view.getUint16(at + 4, true),
+    family: view.getUint8(at + 6),
+    addr: readBytes(view, at + 8, 16),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 24);
+    view.setUint32(at, value.prefixlen, true);
+    view.setUint16(at + 4, value.service, true);
+    view.setUint8(at + 6, value.family);
+    writeBytes(view, value.addr, at + 8, 16);
+  },
+};
+
+/** Offsets of the fields of `struct lb_source_key`, in bytes. */
+export const lbSourceKeyOffset = { prefixlen: 0, service: 4, family: 6, addr: 8 } as const;
+
+/** `struct lb_sock_key`, 32 bytes. */
+export interface LbSockKey {
+  /** 64 bits, host order, at 0 */
+  readonly cookie: bigint;
+  /** 16 bytes, at 8 */
+  readonly addr: Uint8Array;
+  /** 16 bits, network order in memory, at 24 */
+  readonly port: number;
+  /** 8 bits, at 26 */
+  readonly protocol: number;
+  /** 8 bits, at 27 */
+  readonly family: number;
+}
+
+export const lbSockKey: Codec<LbSockKey> = {
+  size: 32,
+  read: (view, at = 0) => ({
+    cookie: view.getBigUint64(at, true),
+    addr: readBytes(view, at + 8, 16),
+    port: view.getUint16(at + 24, false),
+    protocol: view.getUint8(at + 26),
+    family: view.getUint8(at + 27),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 32);
+    view.setBigUint64(at, value.cookie, true);
+    writeBytes(view, value.addr, at + 8, 16);
+    view.setUint16(at + 24, value.port, false);
+    view.setUint8(at + 26, value.protocol);
+    view.setUint8(at + 27, value.family);
+  },
+};
+
+/** Offsets of the fields of `struct lb_sock_key`, in bytes. */
+export const lbSockKeyOffset = { cookie: 0, addr: 8, port: 24, protocol: 26, family: 27 } as const;
+
+/** `struct lb_sock_flow_key`, 16 bytes. */
+export interface LbSockFlowKey {
+  /** 64 bits, host order, at 0 */
+  readonly cookie: bigint;
+  /** 32 bits, host order, at 8 */
+  readonly service: number;
+}
+
+export const lbSockFlowKey: Codec<LbSockFlowKey> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    cookie: view.getBigUint64(at, true),
+    service: view.getUint32(at + 8, true),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 16);
+    view.setBigUint64(at, value.cookie, true);
+    view.setUint32(at + 8, value.service, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_sock_flow_key`, in bytes. */
+export const lbSockFlowKeyOffset = { cookie: 0, service: 8 } as const;
 
 /** `struct fragment_key`, 40 bytes. */
 export interface FragmentKey {
@@ -827,3 +999,26 @@ export const event: Codec<Event> = {
 
 /** Offsets of the fields of `struct event`, in bytes. */
 export const eventOffset = { time: 0, type: 8, reason: 9, direction: 10, family: 11, protocol: 12, tcpFlags: 13, icmpType: 14, icmpCode: 15, endpoint: 16, sourcePort: 18, destinationPort: 20, etherType: 22, sourceIdentity: 24, destinationIdentity: 28, ifindex: 32, length: 36, cookie: 40, hook: 44, ctStatus: 45, verdict: 46, match: 47, proxyPort: 48, authType: 50, source: 52, destination: 68 } as const;
+
+/** `struct lb_maglev_key`, 4 bytes. */
+export interface LbMaglevKey {
+  /** 16 bits, host order, at 0 */
+  readonly service: number;
+  /** 16 bits, host order, at 2 */
+  readonly chunk: number;
+}
+
+export const lbMaglevKey: Codec<LbMaglevKey> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    service: view.getUint16(at, true),
+    chunk: view.getUint16(at + 2, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint16(at, value.service, true);
+    view.setUint16(at + 2, value.chunk, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_maglev_key`, in bytes. */
+export const lbMaglevKeyOffset = { service: 0, chunk: 2 } as const;

@@ -2,13 +2,10 @@
 /* What is embedded in the programs of one endpoint. */
 #pragma once
 
-#include "config.h"
+#include "config_subject.h"
 
-CONFIG(__u16, endpoint_id, 0, "Number of the endpoint, unique on its node");
-CONFIG(__u32, endpoint_identity, 0, "Security identity of the endpoint");
 CONFIG(ipv4, endpoint_ipv4, 0, "IPv4 address of the endpoint; all zero when it has none");
 CONFIG(struct ipv6, endpoint_ipv6, {}, "IPv6 address of the endpoint; all zero when it has none");
 CONFIG(struct mac, endpoint_mac, {}, "MAC address of the pod's end of the veth pair");
 CONFIG(struct mac, host_mac, {}, "MAC address of the host's end of the veth pair: what the pod's gateway answers with");
 CONFIG(__u32, endpoint_ifindex, 0, "Interface index of the host's end of the veth pair");
-CONFIG(bool, audit_mode, false, "Forward and report what policy would have dropped");

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "config_endpoint.h"
+#include "config_subject.h"
 #include "conntrack.h"
 #include "endpoint.h"
 #include "event.h"
@@ -64,11 +64,12 @@ ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, 
 {
 	__u32 carried;
 
-
 	if (packet->direction == DIRECTION_EGRESS)
 		return identity_of_destination(packet->family, &packet->flow.destination);
 	if (packet->origin == ORIGIN_CARRIED)
 		return skb->cb[CB_SOURCE_IDENTITY];
+	if (packet->origin == ORIGIN_NETWORK)
+		return identity_of_source(packet->family, &packet->flow.source);
 	carried = identity_by_proxy(skb);
 	if (carried) {
 		*proof = CT_SOURCE_IS_MARKED;
@@ -164,6 +165,8 @@ OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet NONNULL
 	__u8 before = entry->judged & CT_VERDICT_MASK;
 	__u8 judged, proof = 0;
 
+	if (entry->flags & CT_FORWARDED)
+		return CT_ALLOWED;
 	if (related)
 		packet->peer_identity = peer_identity_by_address(packet->family, quoted_peer_address(packet), entry);
 	else if (packet->direction == entry->direction) {
@@ -301,11 +304,11 @@ OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NON
 }
 
 /*
- * Returns DROP_NONE or why not. What the pod sends to a service is on its way to a backend afterwards: only packets of which
+ * Returns DROP_NONE or why not. With `services`, what goes to one is on its way to a backend afterwards: only packets of which
  * conntrack knows nothing can be such, as connections are tracked by their backends. `remarkable` tells whether a trace of
  * the packet would say something new.
  */
-ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direction, bool *remarkable, __u32 *cookie)
+ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool services, bool *remarkable, __u32 *cookie)
 {
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
 	struct ct_entry *entry;
@@ -320,7 +323,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direc
 		return judge_untracked(skb, packet);
 
 	entry = ct_find(packet);
-	if (direction == DIRECTION_EGRESS && (!entry || opens_another(packet, entry))) {
+	if (services && (!entry || opens_another(packet, entry))) {
 		int reason = to_backend(skb, packet);
 
 		if (reason != DROP_NONE)
@@ -337,9 +340,9 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, __u8 direc
 
 	way = packet->direction == entry->direction ? CT_FORWARD : CT_REPLY;
 	packet->ct_status = way == CT_FORWARD ? CT_STATUS_ESTABLISHED : CT_STATUS_REPLY;
-	if (direction == DIRECTION_INGRESS && way == CT_REPLY)
+	if (!services && way == CT_REPLY)
 		packet->rev_nat = entry->rev_nat;
-	else if (direction == DIRECTION_EGRESS && way == CT_FORWARD && entry->rev_nat != packet->rev_nat)
+	else if (services && way == CT_FORWARD && entry->rev_nat != packet->rev_nat)
 		entry->rev_nat = packet->rev_nat;
 	packet->peer_identity = entry->peer_identity;
 	judged = current_verdict(skb, packet, entry, &revision, speaks_for_another(skb, packet, entry));

@@ -7,6 +7,7 @@
 
 #include "config_endpoint.h"
 #include "event.h"
+#include "link_control.h"
 #include "packet.h"
 #include "parse.h"
 
@@ -27,13 +28,6 @@ struct arp {
 	ipv4   target;
 } __attribute__((packed));
 
-#define ND_ROUTER_SOLICIT    133
-#define ND_NEIGHBOUR_SOLICIT 135
-#define ND_NEIGHBOUR_ADVERT  136
-#define ND_LAST              137
-#define MLD_FIRST            130
-#define MLD_LAST             132
-#define MLD2_REPORT          143
 #define ND_HOP_LIMIT         255
 
 #define ND_OPTION_SOURCE_MAC 1
@@ -154,14 +148,6 @@ ALWAYS_INLINE bool is_own_ipv6(const union addr *address)
 ALWAYS_INLINE bool is_unspecified(const union addr *address)
 {
 	return !(address->halves[0] | address->halves[1]);
-}
-
-/* ICMPv6 that keeps a link going: types 130 to 137 and 143. */
-ALWAYS_INLINE bool is_link_control(const struct packet *packet)
-{
-	if (packet->family != FAMILY_IPV6 || packet->flow.protocol != IPPROTO_ICMPV6)
-		return false;
-	return (packet->icmp_type >= MLD_FIRST && packet->icmp_type <= ND_LAST) || packet->icmp_type == MLD2_REPORT;
 }
 
 OUT_OF_LINE int link_control_from_container(struct __sk_buff *skb, struct packet *packet NONNULL)

@@ -59,6 +59,7 @@ enum packet_shape {
 /* How the identity of the other side of an ingress packet is known. */
 enum origin {
 	ORIGIN_CARRIED, /* the program before this one found it out: it is in skb->cb */
+	ORIGIN_NETWORK, /* a device: the address tells; a socket on it is one of another network namespace */
 	ORIGIN_STACK,   /* the host's stack: a local socket proves the host, else the address tells */
 };
 

@@ -2,7 +2,7 @@
 /* What the endpoint's policy says of one peer, protocol and port. */
 #pragma once
 
-#include "config_endpoint.h"
+#include "config_subject.h"
 #include "event.h"
 #include "maps.h"
 #include "packet.h"

@@ -5,7 +5,8 @@
  */
 #pragma once
 
-#include "config_endpoint.h"
+#include "backend.h"
+#include "config.h"
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
@@ -111,22 +112,19 @@ ALWAYS_INLINE const struct lb_socket *kept_backend(const struct lb_flow_key *flo
 }
 
 ALWAYS_INLINE const struct lb_socket *chosen_backend(struct lb_service_key *key, const struct lb_service *service,
-						     const struct lb_flow_key *flow)
+						     const struct lb_flow_key *flow_key, const struct flow *flow)
 {
-	const struct lb_service *slot;
+	struct lb_client client BY_WORDS = { .id = flow->source, .kind = LB_CLIENT_ADDRESS };
+	__u32 id = lb_choose(key, service, &client, lb_flow_hash(flow));
 
-	if (!service->count)
+	if (!id)
 		return NULL;
-	key->slot = 1 + bpf_get_prandom_u32() % service->count;
-	slot = bpf_map_lookup_elem(&weir_lb_services, key);
-	if (!slot)
-		return NULL;
-	bpf_map_update_elem(&weir_lb_flows, flow, &slot->backend, BPF_ANY);
-	return bpf_map_lookup_elem(&weir_lb_backends, &slot->backend);
+	bpf_map_update_elem(&weir_lb_flows, flow_key, &id, BPF_ANY);
+	return lb_backend(id);
 }
 
 /*
- * Sends a packet that goes to a frontend to a backend instead: the one of its connection, or one at random. Returns
+ * Sends a packet that goes to a frontend to a backend instead: the one of its connection, or a new one. Returns
  * DROP_NONE also when it goes to no frontend; packet->rev_nat tells.
  */
 OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
@@ -152,7 +150,7 @@ OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
 	__builtin_memcpy(flow_key.client, &flow->source, ADDR_BYTES);
 	backend = kept_backend(&flow_key, opens);
 	if (!backend)
-		backend = chosen_backend(&key, service, &flow_key);
+		backend = chosen_backend(&key, service, &flow_key, flow);
 	if (!backend || backend->family != packet->family)
 		return DROP_NO_SERVICE;
 	reason = rewrite_end(skb, packet, backend, END_DESTINATION);

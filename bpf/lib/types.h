@@ -215,6 +215,7 @@ enum ct_flags {
 	CT_SEEN_NON_SYN    = 1 << 4, /* picked up in mid-stream, after an eviction or an upgrade */
 	CT_SOURCE_IS_LOCAL = 1 << 5, /* opened by a socket of the host: identity host is proven, not looked up */
 	CT_SOURCE_IS_MARKED = 1 << 6, /* opened by a proxy for a pod, whose identity peer_identity is */
+	CT_FORWARDED       = 1 << 7, /* of the host: others' traffic that it forwards under its own address, not its to judge */
 };
 enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
 
@@ -266,8 +267,16 @@ struct lb_service_key {
 _Static_assert(sizeof(struct lb_service_key) == 24, "hashed as a whole: no implicit padding");
 
 enum lb_scope {
-	LB_SCOPE_INTERNAL = 0, /* clients of this node */
+	LB_SCOPE_INTERNAL = 0, /* clients of this node; everybody where LB_TWO_SCOPES is not set */
 	LB_SCOPE_EXTERNAL = 1, /* clients from outside */
+};
+
+enum lb_flags {
+	LB_TWO_SCOPES     = 1 << 0, /* clients from outside have slots of their own, slot 0 among them */
+	LB_SOURCE_RANGES  = 1 << 1, /* clients from outside must be in weir_lb_source_ranges */
+	LB_MAGLEV         = 1 << 2, /* clients from outside are spread by weir_lb_maglev */
+	LB_LOCAL_INTERNAL = 1 << 3, /* internalTrafficPolicy: Local; for listings */
+	LB_LOCAL_EXTERNAL = 1 << 4, /* externalTrafficPolicy: Local; for listings */
 };
 
 enum lb_kind {
@@ -283,7 +292,8 @@ struct lb_service {
 	__u16 count;            /* slot 0: of backends */
 	__u16 id;               /* slot 0: key of weir_lb_revnat */
 	__u8  kind;             /* enum lb_kind */
-	__u8  pad[3];
+	__u8  flags;            /* enum lb_flags */
+	__u8  pad[2];
 };
 _Static_assert(sizeof(struct lb_service) == 16, "");
 
@@ -311,6 +321,70 @@ struct lb_flow_key {
 	__u16  service; /* lb_service.id: it stands for address, port and protocol */
 };
 _Static_assert(sizeof(struct lb_flow_key) == 20, "hashed as a whole: no implicit padding");
+
+/* weir_lb_affinity: which backend a client had last (sessionAffinity: ClientIP). */
+struct lb_affinity_key {
+	__u8  client[ADDR_BYTES]; /* address, or cookie of a network namespace in the first eight bytes */
+	__u16 service;            /* lb_service.id */
+	__u8  kind;               /* enum lb_client_kind */
+	__u8  pad;
+};
+_Static_assert(sizeof(struct lb_affinity_key) == 20, "hashed as a whole: no implicit padding");
+
+enum lb_client_kind {
+	LB_CLIENT_ADDRESS = 0,
+	LB_CLIENT_NETNS   = 1,
+};
+
+/* A backend that somebody had before. */
+struct lb_last {
+	__u64 used; /* nanoseconds of CLOCK_MONOTONIC */
+	__u32 backend;
+	__u32 pad;
+};
+
+/* weir_lb_members: backends of the frontends that have affinity. */
+struct lb_member {
+	__u32 backend;
+	__u16 service; /* lb_service.id */
+	__u16 pad;
+};
+
+/* weir_lb_source_ranges: prefixlen = LB_SOURCE_STATIC_BITS + the length of the prefix. */
+struct lb_source_key {
+	__u32 prefixlen;
+	__u16 service; /* lb_service.id */
+	__u8  family;
+	__u8  pad;
+	__u8  addr[ADDR_BYTES];
+};
+_Static_assert(sizeof(struct lb_source_key) == 24, "");
+enum lb_source_bits { LB_SOURCE_STATIC_BITS = 32 };
+
+/* weir_lb_maglev: a frontend's table of backends, cut into chunks of LB_MAGLEV_CHUNK backends, four bytes each. */
+struct lb_maglev_key {
+	__u16 service; /* lb_service.id */
+	__u16 chunk;
+};
+enum lb_maglev_size { LB_MAGLEV_CHUNK = 128 };
+
+/* weir_lb_sock_peers: what a socket believes to speak to, by what it speaks to. */
+struct lb_sock_key {
+	__u64  cookie; /* of the socket */
+	__u8   addr[ADDR_BYTES];
+	__be16 port;
+	__u8   protocol;
+	__u8   family;
+	__u32  pad;
+};
+_Static_assert(sizeof(struct lb_sock_key) == 32, "hashed as a whole: no implicit padding");
+
+/* weir_lb_sock_flows: the backend that an unconnected socket sends a service's datagrams to. Its value is a lb_last. */
+struct lb_sock_flow_key {
+	__u64 cookie; /* of the socket */
+	__u32 service; /* lb_service.id */
+	__u32 pad;
+};
 
 /* ---- weir_fragments: ports of datagrams whose first fragment was seen ----------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type {
+  AffinityMapFields,
   BackendMapFields,
   BPFMap,
   ConntrackMapFields,
@@ -7,10 +8,13 @@ import type {
   IpcacheMapFields,
   MetricsMapFields,
   ServiceMapFields,
+  SourceRangeMapFields,
 } from '../../agent/api/models.ts';
 import { withOutput, type Context, type Runner } from '../context.ts';
 import { EXIT } from '../fault.ts';
 import {
+  affinityRows,
+  backendRows,
   conntrackLines,
   endpointMapRows,
   frontendRows,
@@ -20,6 +24,7 @@ import {
   mapListRows,
   mapName,
   metricsRows,
+  sourceRangeRows,
 } from '../tables/maps.ts';
 import { bpfPolicyCommand } from './bpf-policy.ts';
 import { dumpMap } from './map-dump.ts';
@@ -110,15 +115,42 @@ function endpointMapCommand(runner: Runner): Command {
   );
 }
 
+interface ServicesOptions {
+  readonly backends?: true;
+  readonly affinity?: true;
+  readonly sourceRanges?: true;
+}
+
 function servicesCommand(runner: Runner): Command {
-  const list = withOutput(new Command('list')).alias('ls').description('list frontends and the backends they lead to');
-  return new Command('lb').description('services, as the kernel translates them').addCommand(
-    runner.action(list, async (context) => {
-      const services = await dumpMap<ServiceMapFields>(context, 'weir_lb_services');
-      const backends = await dumpMap<BackendMapFields>(context, 'weir_lb_backends');
-      await context.printTable(services, () => frontendRows(services, backends));
-    }),
-  );
+  const list = withOutput(new Command('list'))
+    .alias('ls')
+    .description('list frontends and the backends they lead to')
+    .option('--backends', 'backends by number')
+    .option('--affinity', 'which client had which backend')
+    .option('--source-ranges', 'who may use the addresses of load balancers');
+  return new Command('lb')
+    .description('services, as the kernel translates them')
+    .addCommand(runner.action<ServicesOptions>(list, listServiceMaps));
+}
+
+async function listServiceMaps(context: Context, _words: readonly string[], options: ServicesOptions): Promise<void> {
+  if (options.affinity === true) {
+    const entries = await dumpMap<AffinityMapFields>(context, 'weir_lb_affinity');
+    await context.printTable(entries, () => affinityRows(entries));
+    return;
+  }
+  if (options.sourceRanges === true) {
+    const entries = await dumpMap<SourceRangeMapFields>(context, 'weir_lb_source_ranges');
+    await context.printTable(entries, () => sourceRangeRows(entries));
+    return;
+  }
+  const backends = await dumpMap<BackendMapFields>(context, 'weir_lb_backends');
+  if (options.backends === true) {
+    await context.printTable(backends, () => backendRows(backends));
+    return;
+  }
+  const services = await dumpMap<ServiceMapFields>(context, 'weir_lb_services');
+  await context.printTable(services, () => frontendRows(services, backends));
 }
 
 function metricsCommand(runner: Runner): Command {

@@ -1,5 +1,6 @@
 /** The kernel's other maps as cilium-dbg prints them. Pure. */
 import type {
+  AffinityMapFields,
   BackendMapFields,
   BPFMap,
   ConntrackMapFields,
@@ -7,6 +8,7 @@ import type {
   IpcacheMapFields,
   MetricsMapFields,
   ServiceMapFields,
+  SourceRangeMapFields,
 } from '../../agent/api/models.ts';
 import { cidrContains, parseAddress, parseCidr, type Cidr } from '../../agent/model/address.ts';
 import { protocolName } from '../../agent/model/port.ts';
@@ -48,18 +50,53 @@ function endpointText(entry: EndpointMapFields): string {
   );
 }
 
-/** A row a slot: the frontend itself, then each of its backends. */
+/** A row a slot: the frontend itself with its flags, then each of its backends. */
 export function frontendRows(slots: readonly ServiceMapFields[], backends: readonly BackendMapFields[]): Row[] {
   const byId = new Map(backends.map((backend) => [backend.id, backend]));
   const rows = slots
-    .toSorted((a, b) => compare(a.frontend, b.frontend) || a.slot - b.slot)
-    .map(({ frontend, slot, id, count, type, backend }): Row => {
-      if (backend === undefined) return [frontend, `${type ?? 'unknown'}, id ${id ?? 0}, ${count ?? 0} backends`];
-      const known = byId.get(backend);
-      const text = known === undefined ? 'gone' : `${known.socket} ${known.state}`;
-      return [`${frontend} (${slot})`, `${text} (${backend})`];
+    .toSorted((a, b) => compare(frontendName(a), frontendName(b)) || a.slot - b.slot)
+    .map((fields): Row => {
+      const { slot, id = 0, type = 'unknown', flags = '', backend } = fields;
+      const name = `${frontendName(fields)} (${slot})`;
+      if (backend !== undefined) return [name, `${backendText(byId.get(backend))} (${backend}) (${slot})`];
+      const words = [type, ...(flags === '' ? [] : [flags])].join(', ');
+      return [name, `${fields.count ?? 0} backends (${id}) (0) [${words}]`];
     });
-  return [['SERVICE ADDRESS', 'BACKEND ADDRESS'], ...rows];
+  return [['SERVICE ADDRESS', 'BACKEND ADDRESS (REVNAT_ID) (SLOT)'], ...rows];
+}
+
+function frontendName({ frontend, scope }: ServiceMapFields): string {
+  return `${frontend}${scope === 'external' ? '/e' : ''}`;
+}
+
+function backendText(backend: BackendMapFields | undefined): string {
+  return backend === undefined ? 'gone' : `${backend.socket} ${backend.state}`;
+}
+
+export function backendRows(backends: readonly BackendMapFields[]): Row[] {
+  const rows = backends
+    .toSorted((a, b) => a.id - b.id)
+    .map(({ id, socket, state }): Row => [String(id), socket, state]);
+  return [['ID', 'BACKEND ADDRESS', 'STATE'], ...rows];
+}
+
+export function affinityRows(entries: readonly AffinityMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => a.service - b.service || compare(a.client, b.client))
+    .map((entry): Row => [
+      String(entry.service),
+      entry.client,
+      String(entry.backend),
+      `${entry['used-seconds-ago']}s ago`,
+    ]);
+  return [['REVNAT_ID', 'CLIENT', 'BACKEND ID', 'LAST USED'], ...rows];
+}
+
+export function sourceRangeRows(entries: readonly SourceRangeMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => a.service - b.service || compare(a.range, b.range))
+    .map(({ service, range }): Row => [String(service), range]);
+  return [['REVNAT_ID', 'SOURCE RANGE'], ...rows];
 }
 
 /** A line a connection; the side that opened it stands first. */

@@ -46,6 +46,7 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...partRows('ContainerRuntime:', status['container-runtime']),
     ...partRows('Kubernetes:', status.kubernetes),
     ...textRows('Host firewall:', status['host-firewall']?.mode, devices.length > 0 ? `[${devices.join(', ')}]` : ''),
+    ...socketLbRows(status),
     ...gapRows(status),
     ...partRows('CNI Config file:', status['cni-file']),
     ...partRows('Weir:', status.cilium),
@@ -91,6 +92,12 @@ function staleRows({ stale }: StatusResponse): Row[] {
   return probes.length === 0
     ? []
     : [['Stale status:', probes.map(([probe, since]) => `"${probe}" since ${since}`).join(', ')]];
+}
+
+function socketLbRows({ 'kube-proxy-replacement': replacement }: StatusResponse): Row[] {
+  const socketLb = replacement?.features?.socketLB;
+  if (socketLb === undefined) return [];
+  return [['Socket LB:', onOff(socketLb.enabled) ?? '', socketLb.cgroup ?? '']];
 }
 
 function gapRows({ 'policy-gaps': gaps = {} }: StatusResponse): Row[] {

@@ -88,6 +88,15 @@ export class FakeAgent implements AsyncDisposable {
       this.questions.push(query);
       return models.explanation(query['direction']!);
     });
+    app.get('/v1/fqdn/cache', () => models.LOOKUPS);
+    app.get<{ Params: Id }>('/v1/fqdn/cache/:id', (request) =>
+      models.LOOKUPS.filter((lookup) => String(lookup['endpoint-id']) === request.params.id),
+    );
+    app.delete('/v1/fqdn/cache', (request, reply) => {
+      this.changes.push(`DELETE ${request.url}`);
+      return reply.code(200).send();
+    });
+    app.get('/v1/fqdn/names', () => models.NAMES);
     app.get('/v1/service', () => models.SERVICES);
     app.get<{ Params: Id }>('/v1/service/:id', (request) => {
       const found = models.SERVICES.find(({ spec }) => String(spec?.id) === request.params.id);
@@ -136,6 +145,10 @@ const MAPS = new Map(
     models.mapOf('weir_ct4', models.CONNTRACK4),
     models.mapOf('weir_ct6', models.CONNTRACK6),
     models.mapOf('weir_metrics', models.METRICS),
+    models.mapOf('weir_lb_services', models.SERVICE_MAP),
+    models.mapOf('weir_lb_backends', models.BACKEND_MAP),
+    models.mapOf('weir_lb_affinity', models.AFFINITY_MAP),
+    models.mapOf('weir_lb_source_ranges', models.SOURCE_RANGE_MAP),
   ].map((map) => [map.path!.split('/').at(-1)!, map]),
 );
 

@@ -1,9 +1,12 @@
 /** A small node, as its agent would describe it. For tests. */
 import type {
+  AffinityMapFields,
+  BackendMapFields,
   BPFMap,
   ConntrackMapFields,
   DaemonConfiguration,
   DebugInfo,
+  DNSLookup,
   Endpoint,
   EndpointMapFields,
   EndpointStatusLog,
@@ -12,11 +15,14 @@ import type {
   IPListEntry,
   MetricsMapFields,
   MonitorEvent,
+  NameManager,
   Policy,
   PolicyExplanation,
   PolicyMapFields,
   SelectorCache,
   Service,
+  ServiceMapFields,
+  SourceRangeMapFields,
   StatusResponse,
 } from '../../agent/api/models.ts';
 
@@ -112,6 +118,28 @@ export const SERVICES: readonly Service[] = [
   service(2, { ip: '198.51.100.7', scope: 'internal' }, 'LoadBalancer', ['10.244.0.7', '10.244.1.9']),
   service(1, { ip: 'fd00:96::1', scope: 'external' }, 'ClusterIP', []),
 ];
+
+export const SERVICE_MAP: readonly ServiceMapFields[] = [
+  { frontend: '198.51.100.7:80/TCP', slot: 1, scope: 'external', backend: 4 },
+  {
+    ...{ frontend: '198.51.100.7:80/TCP', slot: 0, scope: 'external', id: 2, count: 1, type: 'LoadBalancer' },
+    flags: 'Local, two-scopes',
+  },
+  { frontend: '10.96.0.1:80/TCP', slot: 2, scope: 'internal', backend: 9 },
+  { frontend: '10.96.0.1:80/TCP', slot: 1, scope: 'internal', backend: 4 },
+  {
+    ...{ frontend: '10.96.0.1:80/TCP', slot: 0, scope: 'internal', id: 1, count: 2, type: 'ClusterIP' },
+    ...{ flags: 'sessionAffinity, non-routable', 'affinity-seconds': 10800 },
+  },
+];
+
+export const BACKEND_MAP: readonly BackendMapFields[] = [{ id: 4, socket: '10.244.0.7:8080/TCP', state: 'active' }];
+
+export const AFFINITY_MAP: readonly AffinityMapFields[] = [
+  { client: 'netns 4711', service: 1, backend: 4, 'used-seconds-ago': 3 },
+];
+
+export const SOURCE_RANGE_MAP: readonly SourceRangeMapFields[] = [{ service: 2, range: '192.0.2.0/24' }];
 
 function service(
   id: number,
@@ -339,3 +367,29 @@ export const EVENTS: readonly MonitorEvent[] = [
     length: 120,
   },
 ];
+
+export const LOOKUPS: readonly DNSLookup[] = [
+  {
+    'endpoint-id': 42,
+    source: 'lookup',
+    fqdn: 'www.cilium.io.',
+    ttl: 17,
+    'expiration-time': '2026-01-02T03:04:22.000Z',
+    ips: ['198.51.100.1', '2001:db8::1'],
+  },
+  {
+    'endpoint-id': 2107,
+    source: 'connection',
+    fqdn: 'docs.cilium.io.',
+    ttl: 0,
+    'expiration-time': '2026-01-02T03:04:05.000Z',
+    ips: ['198.51.100.2'],
+  },
+];
+
+export const NAMES: NameManager = {
+  FQDNPolicySelectors: [
+    { selectorString: 'MatchName: , MatchPattern: *.cilium.io', regexString: '^[-a-zA-Z0-9_]*[.]cilium[.]io[.]$' },
+  ],
+  DNSPollNames: ['partner.example.com.'],
+};

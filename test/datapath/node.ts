@@ -120,6 +120,8 @@ export class EndpointPrograms implements Disposable {
 export interface RunContext {
   /** What the program before a tail call found out. */
   readonly sourceIdentity?: number;
+  /** The device that brought the packet to this node; 0, as for what the node itself sends, when absent. */
+  readonly ingressIfindex?: number;
   readonly repeat?: number;
 }
 
@@ -128,6 +130,8 @@ export class TestNode implements Disposable {
   readonly #pins = this.#stack.use(pinFolder());
   readonly #reported: Event[] = [];
   #events: RingBuffer | undefined;
+  /** Where the maps are pinned. */
+  readonly bpfRoot = this.#pins.at('.');
   readonly host: BpfObject;
   readonly maps: Readonly<Record<MapName, BpfMap>>;
 
@@ -296,11 +300,13 @@ export function ruleBytes(rule: TestRule): [Uint8Array, Uint8Array] {
 
 /** Offset of `cb` in struct __sk_buff, which lies behind its twelve leading words. */
 const SKB_CB_OFFSET = 48;
+const SKB_INGRESS_IFINDEX_OFFSET = 36;
 const SKB_BYTES = 192;
 
-function runProgram(fd: number, frame: Uint8Array, { sourceIdentity, repeat }: RunContext): Ran {
+function runProgram(fd: number, frame: Uint8Array, { sourceIdentity, ingressIfindex, repeat }: RunContext): Ran {
   const context = Buffer.alloc(SKB_BYTES);
   if (sourceIdentity !== undefined) context.writeUInt32LE(sourceIdentity, SKB_CB_OFFSET);
+  if (ingressIfindex !== undefined) context.writeUInt32LE(ingressIfindex, SKB_INGRESS_IFINDEX_OFFSET);
   const result = programTestRun(fd, {
     data: frame,
     context,

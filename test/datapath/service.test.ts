@@ -48,6 +48,7 @@ function serve({ address, protocol, id, backends }: Service): void {
         count: slot === 0 ? backends.length : 0,
         id,
         kind: LB_CLUSTER_IP,
+        flags: 0,
       }),
     );
   for (const [i, backend] of backends.entries()) write(i + 1, backend);

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { start, stop } from './exec.ts';
 import type { Netns } from './netns.ts';
@@ -23,10 +24,15 @@ export class Actor implements AsyncDisposable {
     });
   }
 
-  /** Starts the process and waits until it can take commands. */
-  static async start(ns: Pick<Netns, 'enter'>): Promise<Actor> {
+  /**
+   * Starts the process and waits until it can take commands.
+   *
+   * @param cgroup folder of the cgroup that it is to belong to
+   */
+  static async start(ns: Pick<Netns, 'enter'>, cgroup?: string): Promise<Actor> {
     const script = path.join(import.meta.dirname, 'pod-process.ts');
     const child = start([...ns.enter, process.execPath, script], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    if (cgroup !== undefined) writeFileSync(path.join(cgroup, 'cgroup.procs'), String(child.pid));
     const actor = new Actor(child);
     await actor.#reply(0);
     return actor;

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { makeCgroup, removeCgroup } from './cgroup.ts';
 import { run, runAsync, start, stop, tryRun, type Output } from './exec.ts';
 import { connect, Netns } from './netns.ts';
 import { uniqueName } from './run.ts';
@@ -19,6 +20,8 @@ export interface NodeOptions {
   readonly flags?: readonly string[];
   /** Words that put the agent into more namespaces than the node's network. */
   readonly enter?: readonly string[];
+  /** Translate services of the sockets of a cgroup of the node's own, to which its pods belong. */
+  readonly socketLb?: boolean;
 }
 
 /** Addresses of a node and of the world host beside it. */
@@ -38,6 +41,8 @@ export class WeirNode implements AsyncDisposable {
   readonly bpfRoot: string;
   readonly manifests: string;
   readonly socket: string;
+  /** Folder of the node's cgroup, if it has one. */
+  readonly cgroup: string | undefined;
   readonly #options: NodeOptions;
   #agent: ChildProcess | undefined;
 
@@ -52,6 +57,7 @@ export class WeirNode implements AsyncDisposable {
     this.manifests = path.join(this.dir, 'manifests');
     this.socket = path.join(this.dir, 'weir.sock');
     mkdirSync(this.manifests);
+    this.cgroup = options.socketLb === true ? makeCgroup(unique) : undefined;
     connect(
       { ns: this.ns, name: 'eth0', addresses: [`${NODE_ADDRESSES.v4}/24`, `${NODE_ADDRESSES.v6}/64`] },
       { ns: this.world, name: 'eth0', addresses: [`${WORLD_ADDRESSES.v4}/24`, `${WORLD_ADDRESSES.v6}/64`] },
@@ -91,6 +97,7 @@ export class WeirNode implements AsyncDisposable {
       ...['--socket', this.socket, '--state-dir', path.join(this.dir, 'state'), '--bpf-root', this.bpfRoot],
       ...['--manifests', this.manifests, '--node-name', this.name, '--devices', 'eth0'],
       ...(this.#options.podCidrs ?? POD_CIDRS).flatMap((cidr) => ['--pod-cidr', cidr]),
+      ...(this.cgroup === undefined ? [] : ['--cgroup-root', this.cgroup]),
       ...(this.#options.flags ?? []),
     ];
     const log = createWriteStream(this.log, { flags: 'a' });
@@ -140,6 +147,7 @@ export class WeirNode implements AsyncDisposable {
     this.ns[Symbol.dispose]();
     this.world[Symbol.dispose]();
     rmSync(this.bpfRoot, { recursive: true, force: true });
+    if (this.cgroup !== undefined) removeCgroup(this.cgroup);
     rmSync(this.dir, { recursive: true, force: true });
   }
 

@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import net from 'node:net';
+import { ask, serveName } from './named-service.ts';
 import type { Command, Reply } from './pod-protocol.ts';
 
 const held = new Map<number, net.Socket>();
@@ -14,6 +15,10 @@ async function handle(command: Command): Promise<string> {
   switch (command.op) {
     case 'serve':
       return await serve(command.port);
+    case 'serve-name':
+      return await serveName(command.port, command.name);
+    case 'ask':
+      return await ask(command);
     case 'tcp':
       return await tcp(command);
     case 'udp':

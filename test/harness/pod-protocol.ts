@@ -11,11 +11,27 @@ export type Command =
       /** Own address to use; the kernel chooses when absent. */
       readonly localAddress?: string;
     }
+  /** Answer over TCP and UDP with `name` and the address of whoever asks. */
+  | { readonly op: 'serve-name'; readonly port: number; readonly name: string }
+  | AskCommand
   | { readonly op: 'icmp'; readonly host: string; readonly timeoutMs: number }
   /** As `tcp`, but the connection stays open: the result is `held <id>`. */
   | { readonly op: 'hold'; readonly host: string; readonly port: number; readonly timeoutMs: number }
   /** One exchange over a held connection. */
   | { readonly op: 'say'; readonly id: number; readonly timeoutMs: number };
+
+/** Asks a `serve-name`; the result is `<name> <client as the server sees it> <server as the client sees it>`. */
+export interface AskCommand {
+  readonly op: 'ask';
+  /** `udp` names the address with each datagram. */
+  readonly transport: 'tcp' | 'udp' | 'udp-connected';
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+  readonly localAddress?: string;
+  /** UDP: the name of a socket to keep and to use again. */
+  readonly socket?: string;
+}
 
 export interface Reply {
   readonly seq: number;

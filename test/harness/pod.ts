@@ -55,7 +55,7 @@ export class Pod implements AsyncDisposable {
     const pod = new Pod(node, name, namespace);
     try {
       await pod.add();
-      pod.#actor = await Actor.start(pod.ns);
+      pod.#actor = await Actor.start(pod.ns, node.cgroup);
       return pod;
     } catch (error) {
       await pod[Symbol.asyncDispose]();

@@ -19,7 +19,7 @@ export interface StatusResponse {
   readonly 'host-firewall'?: { readonly mode?: 'Disabled' | 'Enabled'; readonly devices?: readonly string[] };
   readonly hubble?: Status;
   readonly kubernetes?: Status & { readonly 'k8s-api-versions'?: readonly string[] };
-  readonly 'kube-proxy-replacement'?: { readonly mode?: 'True' | 'False' };
+  readonly 'kube-proxy-replacement'?: KubeProxyReplacement;
   readonly ipam?: IPAMStatus;
   readonly nodeMonitor?: MonitorStatus;
   readonly cluster?: ClusterStatus;
@@ -41,6 +41,20 @@ export interface StatusResponse {
   readonly 'policy-gaps'?: Readonly<Record<string, readonly string[]>>;
   /** Weir: RFC 3339 time at which the agent became ready. */
   readonly 'ready-since'?: string;
+}
+
+export interface KubeProxyReplacement {
+  readonly mode?: 'True' | 'False';
+  readonly devices?: readonly string[];
+  readonly features?: {
+    readonly socketLB?: {
+      readonly enabled?: boolean;
+      /** Weir: whose sockets. */
+      readonly cgroup?: string;
+    };
+    readonly sessionAffinity?: { readonly enabled?: boolean };
+    readonly gracefulTermination?: { readonly enabled?: boolean };
+  };
 }
 
 export interface MonitorStatus {

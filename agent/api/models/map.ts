@@ -65,11 +65,17 @@ export type ServiceMapFields = {
   /** Such as `10.96.0.1:80/TCP`. */
   readonly frontend: string;
   readonly slot: number;
+  /** `external`: for clients from outside, where those have other backends. */
+  readonly scope?: 'internal' | 'external';
   /** Of slot 0: the number under which the frontend travels with connections. */
   readonly id?: number;
   readonly count?: number;
   /** Of slot 0: ClusterIP, LoadBalancer, ExternalIPs or NodePort. */
   readonly type?: string;
+  /** Of slot 0: names separated by commas, such as `Local, sessionAffinity`. */
+  readonly flags?: string;
+  /** Of slot 0, with session affinity. */
+  readonly 'affinity-seconds'?: number;
   /** Of the other slots: key of `weir_lb_backends`. */
   readonly backend?: number;
 };
@@ -80,6 +86,25 @@ export type BackendMapFields = {
   readonly socket: string;
   /** active, terminating or unready. */
   readonly state: string;
+};
+
+/** `weir_lb_affinity`. */
+export type AffinityMapFields = {
+  /** An address, or `netns` and a number. */
+  readonly client: string;
+  /** Number of the frontend. */
+  readonly service: number;
+  /** Key of `weir_lb_backends`. */
+  readonly backend: number;
+  readonly 'used-seconds-ago': number;
+};
+
+/** `weir_lb_source_ranges`. */
+export type SourceRangeMapFields = {
+  /** Number of the frontend. */
+  readonly service: number;
+  /** Prefix of clients that may use it. */
+  readonly range: string;
 };
 
 /** `weir_lxc`. */

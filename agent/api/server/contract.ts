@@ -8,6 +8,7 @@ import type {
   DaemonConfiguration,
   DaemonConfigurationSpec,
   DebugInfo,
+  DNSLookup,
   Endpoint,
   EndpointBatchDeleteRequest,
   EndpointChangeRequest,
@@ -22,6 +23,7 @@ import type {
   LabelConfiguration,
   LabelConfigurationSpec,
   MonitorEvent,
+  NameManager,
   Policy,
   PolicyExplanation,
   PolicyQuestion,
@@ -84,6 +86,25 @@ export interface ServiceApi {
   get(id: number): Service;
 }
 
+/** Which addresses of names are meant. */
+export interface NameFilter {
+  readonly matchpattern?: string;
+  /** Only addresses in this prefix. */
+  readonly cidr?: string;
+  readonly source?: 'lookup' | 'connection';
+}
+
+export interface NameApi {
+  /**
+   * @param id of one endpoint; undefined for all
+   * @throws WeirError ENDPOINT_NOT_FOUND, REQUEST_INVALID, ADDRESS_INVALID
+   */
+  cache(id: string | undefined, filter: NameFilter): readonly DNSLookup[];
+  /** @throws WeirError REQUEST_INVALID for what is no pattern */
+  clean(matchpattern: string | undefined): void;
+  selectors(): NameManager;
+}
+
 export interface DaemonApi {
   readonly phase: ApiPhase;
   health(brief: boolean): StatusResponse;
@@ -108,5 +129,6 @@ export interface AgentApi {
   readonly ipam: IpamApi;
   readonly policy: PolicyApi;
   readonly services: ServiceApi;
+  readonly names: NameApi;
   readonly daemon: DaemonApi;
 }

@@ -105,6 +105,12 @@ export const explainQuery = {
   }),
   required: ['direction', 'subject', 'peer', 'protocol', 'port'],
 } as const;
+export const namePatternQuery = closed({ matchpattern: text });
+export const nameQuery = closed({
+  matchpattern: text,
+  cidr: text,
+  source: { type: 'string', enum: ['lookup', 'connection'] },
+});
 export const healthQuery = closed({ brief: flag });
 
 /** Headers of `POST /v1/ipam`: whether the address goes back when nobody takes it. */

@@ -50,6 +50,7 @@ class FakeAgent {
       ipam: note('ipam'),
       policy: note('policy'),
       services: note('services'),
+      names: note('names'),
       daemon,
     } as unknown as AgentApi;
   }
@@ -238,6 +239,9 @@ describe('the API server', () => {
       '/v1/policy/explain',
       '/v1/service',
       '/v1/service/{id}',
+      '/v1/fqdn/cache',
+      '/v1/fqdn/cache/{id}',
+      '/v1/fqdn/names',
       '/v1/ip',
       '/v1/map',
       '/v1/map/{name}',

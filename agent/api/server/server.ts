@@ -9,6 +9,7 @@ import type { AgentApi } from './contract.ts';
 import { daemonRoutes } from './daemon-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { sendFault } from './faults.ts';
+import { fqdnRoutes } from './fqdn-routes.ts';
 import { ipamRoutes, policyRoutes, serviceRoutes } from './policy-routes.ts';
 
 export interface ServerOptions {
@@ -65,6 +66,7 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
     endpointRoutes(server, api);
     policyRoutes(server, api);
     serviceRoutes(server, api);
+    fqdnRoutes(server, api);
     ipamRoutes(server, api);
     daemonRoutes(server, api);
     server.get('/v1/openapi.json', { schema: { hide: true } }, () => server.swagger());

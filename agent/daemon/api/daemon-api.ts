@@ -62,6 +62,18 @@ export class DaemonApiAdapter implements DaemonApi {
       controllers: this.#controllers(),
       'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },
       'host-routing': { mode: 'Legacy' },
+      'kube-proxy-replacement': {
+        mode: 'True',
+        devices: kernel.devices,
+        features: {
+          socketLB: {
+            enabled: kernel.socketCgroup !== undefined,
+            ...(kernel.socketCgroup !== undefined && { cgroup: kernel.socketCgroup }),
+          },
+          sessionAffinity: { enabled: true },
+          gracefulTermination: { enabled: true },
+        },
+      },
       'host-firewall': { mode: 'Disabled' },
       masquerading: { enabled: false },
       encryption: { mode: 'Disabled' },

@@ -1,5 +1,7 @@
 /** Names in the whole agent, on a kernel in memory and a DNS proxy that says what the test wants. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type {
   DnsProxy,
@@ -258,6 +260,59 @@ describe('names', () => {
     await until('the address to go', () => bench.kernel.identityAt('198.51.100.1/32') === undefined);
     assert.equal(proxy.learn(web, 'www.cilium.io.', ['198.51.100.1']), undefined, 'of an endpoint that is gone');
     assert.equal(bench.kernel.identityAt('198.51.100.1/32'), undefined);
+  });
+
+  test('what was learned outlives the agent, however it ends, and so does the proxy’s port', async () => {
+    await proxy.learn(web, 'www.cilium.io.', ['198.51.100.1'], 10);
+    void proxy.learn(web, 'www.cilium.io.', ['198.51.100.1'], 600);
+    await proxy.learn(web, 'docs.cilium.io.', ['198.51.100.2'], 10);
+    const identity = bench.kernel.identityAt('198.51.100.1/32');
+    const divertedBefore = diverted();
+    await clock.advance(2 * SECOND);
+    const file = join(bench.dir, 'state', 'names.jsonl');
+    const written = readFileSync(file, 'utf8');
+    await bench.stop();
+    // As a crash leaves it: a line cut off, and one that something else has spoiled.
+    writeFileSync(file, `${written}nonsense\n{"endpoint":1,"na`);
+    await clock.advance(20 * SECOND);
+    const installs = bench.kernel.endpoints.calls.length;
+    await start();
+    assert.equal(bench.kernel.identityAt('198.51.100.1/32'), identity);
+    assert.ok(bench.logged.some((line) => /1 lines cannot be read/.test(line)));
+    await until('the endpoint', () => bench.kernel.endpoints.calls.slice(installs).includes(`install ${web}`));
+    assert.deepEqual(diverted(), divertedBefore);
+    await clock.advance(20 * SECOND);
+    bench.kernel.collect(clock.now());
+    await until('what ended meanwhile to go', () => bench.kernel.identityAt('198.51.100.2/32') === undefined);
+    assert.ok(await opens('198.51.100.1/32'), 'its lease goes on');
+  });
+
+  test('shows what was learned, forgets it when told to, and counts', async () => {
+    await proxy.learn(web, 'www.cilium.io.', ['198.51.100.1', '2001:db8::1'], 30);
+    await proxy.learn(web, 'docs.cilium.io.', ['198.51.100.2'], 10);
+    void proxy.learn(web, 'example.com.', ['203.0.113.1'], 60);
+    await clock.advance(15 * SECOND);
+    const shown = (await bench.api.names()).map(({ fqdn, ips, ttl, source }) => [fqdn, ips?.join(), ttl, source]);
+    assert.deepEqual(shown, [
+      ['docs.cilium.io.', '198.51.100.2', 0, 'connection'],
+      ['example.com.', '203.0.113.1', 45, 'lookup'],
+      ['www.cilium.io.', '198.51.100.1,2001:db8::1', 15, 'lookup'],
+    ]);
+    const names = async (...query: Parameters<typeof bench.api.names>) =>
+      (await bench.api.names(...query)).map(({ fqdn }) => fqdn);
+    assert.deepEqual(await names({ matchpattern: 'www.*.io' }), ['www.cilium.io.']);
+    assert.deepEqual(await names({ source: 'connection' }, String(web)), ['docs.cilium.io.']);
+    assert.deepEqual(await names({ cidr: '2001:db8::/32' }, 'pod-name:default/web'), ['www.cilium.io.']);
+    await assert.rejects(names({}, '999'), { code: 'ENDPOINT_NOT_FOUND' });
+    await assert.rejects(names({ matchpattern: 'a b' }), { code: 'REQUEST_INVALID', field: 'matchpattern' });
+    assert.deepEqual((await bench.api.nameSelectors()).FQDNPolicySelectors, [
+      { regexString: '^[-a-zA-Z0-9_]*[.]cilium[.]io[.]$', selectorString: 'MatchName: , MatchPattern: *.cilium.io' },
+    ]);
+    await bench.api.cleanNames('*.cilium.io');
+    await clock.advance(SECOND);
+    bench.kernel.collect(clock.now(), '10.0.0.2>198.51.100.2');
+    await until('the address to go', () => bench.kernel.identityAt('198.51.100.1/32') === undefined);
+    assert.deepEqual(await names(), ['docs.cilium.io.', 'example.com.']);
   });
 
   test('the proxy may give addresses the identities of their names while no agent runs', async () => {

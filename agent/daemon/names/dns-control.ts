@@ -68,6 +68,11 @@ export class DnsControl implements ProxyListener, EndpointProxies {
     this.#tellAll();
   }
 
+  /** Addresses were closed that the proxy believes to be open. */
+  forgetLeases(): void {
+    this.#proxy?.forget();
+  }
+
   /** The endpoints of the last run are under their policies: the proxy may know. */
   complete(): void {
     this.#complete = true;

@@ -1,7 +1,8 @@
 import type { NameGrants } from '../../../dns-proxy/contract.ts';
 import type { NameLimits } from '../../fqdn/endpointnames.ts';
 import type { AddressChange } from '../../fqdn/links.ts';
-import { NameCache, type CacheEntry } from '../../fqdn/namecache.ts';
+import { NameCache, type CacheEntry, type Holding } from '../../fqdn/namecache.ts';
+import type { NameRecord } from '../../fqdn/record.ts';
 import type { NameSelector } from '../../fqdn/nameselectors.ts';
 import type { Families } from '../../identity/cidr-labels.ts';
 import type { IdentityRegistry } from '../../identity/registry.ts';
@@ -9,11 +10,15 @@ import type { Ipcache, IpcacheChange } from '../../ipcache/ipcache.ts';
 import type { Address, Cidr } from '../../model/address.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { EndpointId } from '../../model/endpoint.ts';
+import type { WeirError } from '../../model/errors.ts';
+import { NameFile } from './name-file.ts';
 import { NameIdentityTable, type NameIdentity } from './name-identity.ts';
 import { foreignChanges, NamePlaces } from './name-places.ts';
 
 /** How often it is looked for leases that have ended, in milliseconds. */
 const EXPIRY_MS = 5_000;
+/** How long prolonged leases are gathered before they are written, in milliseconds. */
+const SAVE_MS = 1_000;
 
 export interface NamesOptions {
   readonly clock: Clock;
@@ -23,6 +28,8 @@ export interface NamesOptions {
   /** Seconds that an address is kept at least (S30). */
   readonly minTtl: number;
   readonly limits: NameLimits;
+  /** Where what was learned is kept for the next start. */
+  readonly path: string;
   /** Resolves when every endpoint's policy map knows the identities that exist now. */
   readonly settlePolicies: () => Promise<void>;
   readonly flushIpcache: (prefixes: readonly Cidr[]) => Promise<void>;
@@ -40,8 +47,13 @@ export class Names {
   #selectors: readonly NameSelector[] = [];
   /** Work that nobody waits for unless asked to. */
   #background: Promise<unknown> = Promise.resolve();
+  #collectedNames = 0;
   #foreign: IpcacheChange[] = [];
+  #cancelSave: (() => void) | undefined;
   #cancelExpiry: (() => void) | undefined;
+  readonly #file: NameFile;
+  /** Leases that were prolonged, not on disk yet. */
+  #prolonged: NameRecord[] = [];
   readonly #unsubscribe: () => void;
   /** Called when {@link grants} may say something else than before. */
   onGrants: (() => void) | undefined;
@@ -52,6 +64,11 @@ export class Names {
     this.#table = new NameIdentityTable({ ...options, onChange: () => this.onGrants?.() });
     this.#places = new NamePlaces({ ...options, table: this.#table });
     this.#cache = new NameCache({ ...options, admits: (address) => this.#places.admits(address) });
+    this.#file = new NameFile(
+      options.path,
+      () => this.#cache.entries(),
+      (error) => options.onError('names cannot be kept for the next start', error),
+    );
     this.#unsubscribe = ipcache.subscribe((changes) => this.#ipcacheChanged(changes));
     this.#scheduleExpiry();
   }
@@ -64,6 +81,20 @@ export class Names {
 
   get selectors(): readonly NameSelector[] {
     return this.#selectors;
+  }
+
+  holdings(): Generator<Holding> {
+    return this.#cache.holdings();
+  }
+
+  /** Names that were let go after their time, since the start. */
+  get collectedNames(): number {
+    return this.#collectedNames;
+  }
+
+  /** Names that the node itself asks for. */
+  get polled(): readonly string[] {
+    return [];
   }
 
   entries(): Generator<CacheEntry> {
@@ -93,7 +124,11 @@ export class Names {
    * @throws WeirError when the kernel does not take it now; it is tried again all the same.
    */
   learn(endpoint: EndpointId, name: string, addresses: readonly Address[], ttl: number): Promise<void> | undefined {
+    if (addresses.length === 0) return undefined;
+    const record = { endpoint, name, addresses, until: this.#cache.leaseEnd(ttl), zombie: false };
     const changes = this.#cache.learn(endpoint, name, addresses, ttl);
+    if (changes.length === 0) this.#prolong(record);
+    else this.#file.add([record]);
     this.#inBackground(this.#apply(changes));
     // Another endpoint may have learned the same a moment ago, and the kernel not know it yet.
     return this.#places.pending(addresses);
@@ -116,16 +151,28 @@ export class Names {
   }
 
   removeEndpoint(endpoint: EndpointId): void {
+    this.#prolonged = this.#prolonged.filter((record) => record.endpoint !== endpoint);
+    this.#file.add([{ gone: endpoint }]);
     this.#inBackground(this.#apply(this.#cache.removeEndpoint(endpoint)));
   }
 
   /** Ends leases before their time; live connections go on. */
   clean(only: Parameters<NameCache['clean']>[0]): void {
     this.#inBackground(this.#apply(this.#cache.clean(only)));
+    this.#inBackground(this.#file.rewrite());
   }
 
-  restore(entries: Iterable<CacheEntry>): void {
-    this.#inBackground(this.#apply(this.#cache.restore(entries)));
+  /**
+   * Takes up what the last run knew of endpoints that still are.
+   *
+   * @returns what could not be read
+   */
+  restore(isEndpoint: (id: EndpointId) => boolean): WeirError | undefined {
+    const { entries, problem } = this.#file.read(this.#options.clock.now());
+    const kept = entries.filter(({ endpoint }) => isEndpoint(endpoint));
+    this.#inBackground(this.#apply(this.#cache.restore(kept)));
+    this.#inBackground(this.#file.rewrite());
+    return problem;
   }
 
   /** Makes leases that have ended zombies, for the next conntrack collection to judge. */
@@ -135,7 +182,10 @@ export class Names {
 
   /** What a conntrack collection that began at `at` found (S31). */
   collected(at: number, alive: (endpoint: EndpointId, address: Address) => boolean): void {
-    this.#inBackground(this.#apply(this.#cache.collected(at, alive)));
+    const before = this.#cache.size.names;
+    const changes = this.#cache.collected(at, alive);
+    this.#collectedNames += before - this.#cache.size.names;
+    this.#inBackground(this.#apply(changes));
   }
 
   /** Ends the work of its own; what the kernel holds stays there. */
@@ -144,6 +194,19 @@ export class Names {
     this.#unsubscribe();
     this.#places.stop();
     await this.#background;
+    this.#save();
+    await this.#file.close();
+  }
+
+  /** That an address is kept longer may be written a little later than that it is kept at all. */
+  #prolong(record: NameRecord): void {
+    if (this.#prolonged.push(record) === 1) this.#cancelSave = this.#options.clock.after(SAVE_MS, () => this.#save());
+  }
+
+  #save(): void {
+    this.#cancelSave?.();
+    this.#file.add(this.#prolonged);
+    this.#prolonged = [];
   }
 
   /** The identity of each selector alone is ready before the first answer that needs it: most addresses have just one. */

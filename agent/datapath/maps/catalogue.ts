@@ -5,7 +5,14 @@ import { describeCallEntry } from './callmap.ts';
 import { describeConnection } from './conntrack.ts';
 import type { DescribeEntry, DumpedEntry } from './dump.ts';
 import { describeIpcacheEntry } from './ipcache.ts';
-import { describeLbBackend, describeLbFlow, describeLbService, describeLbSocket } from './lb.ts';
+import {
+  describeLbAffinity,
+  describeLbBackend,
+  describeLbFlow,
+  describeLbService,
+  describeLbSocket,
+  describeLbSourceRange,
+} from './lb.ts';
 import { describeLxcEntry } from './lxc.ts';
 import { describeMetric } from './metrics.ts';
 import { describeNodeConfigEntry } from './nodeconfig.ts';
@@ -54,6 +61,8 @@ export class MapCatalogue {
       weir_lb_backends: describeLbBackend,
       weir_lb_revnat: describeLbSocket,
       weir_lb_flows: describeLbFlow,
+      weir_lb_affinity: describeLbAffinity(monotonic),
+      weir_lb_source_ranges: describeLbSourceRange,
     };
   }
 

@@ -1,8 +1,9 @@
 import { socketKey, type Backend, type Frontend, type KnownIds, type LbChanges } from '../../model/service.ts';
-import type { LbTarget, Socket } from '../../model/service.ts';
+import type { BackendId, LbTarget, Socket } from '../../model/service.ts';
 import { decode, encode, lbFlowKey, u32 } from '../../../bpf/gen/structs.ts';
 import type { MapHandle } from '../../kernel/bpf-map.ts';
 import type { ConntrackMap } from './conntrack.ts';
+import { LbDetails, type LbDetailHandles } from './lb-details.ts';
 import {
   decodeFrontend,
   decodeServiceKey,
@@ -12,9 +13,11 @@ import {
   encodeServiceKey,
   encodeSlot,
   encodeSocket,
+  hasTwoScopes,
+  type LbScope,
 } from './lb.ts';
 
-export interface LbMapHandles {
+export interface LbMapHandles extends LbDetailHandles {
   readonly services: MapHandle;
   readonly backends: MapHandle;
   readonly revnat: MapHandle;
@@ -24,20 +27,22 @@ export interface LbMapHandles {
 
 /**
  * The services' maps. Written so that a packet that comes in between finds either the old or the new, and no slot that leads
- * nowhere: backends, the way back, slots, slot 0; and the other way round to take away.
+ * nowhere: backends, the way back, details, slots, slot 0; and the other way round to take away.
  */
 export class LbMaps implements LbTarget {
   readonly #maps: LbMapHandles;
+  readonly #details: LbDetails;
 
   constructor(maps: LbMapHandles) {
     this.#maps = maps;
+    this.#details = new LbDetails(maps);
   }
 
   async known(): Promise<KnownIds> {
     const [frontends, backends]: [string, number][][] = [[], []];
     for await (const { key, value } of this.#maps.services.entries()) {
-      const { socket, slot } = decodeServiceKey(key);
-      if (slot === 0) frontends!.push([socketKey(socket), decodeFrontend(value).id]);
+      const { socket, slot, scope } = decodeServiceKey(key);
+      if (slot === 0 && scope === 'internal') frontends!.push([socketKey(socket), decodeFrontend(value).id]);
     }
     for await (const { key, value } of this.#maps.backends.entries()) {
       backends!.push([socketKey(decodeSocket(value).socket), decode(u32, key)]);
@@ -45,10 +50,13 @@ export class LbMaps implements LbTarget {
     return { frontends: frontends!, backends: backends! };
   }
 
-  async apply({ backends, frontends }: LbChanges): Promise<void> {
+  async apply({ backends, frontends, table }: LbChanges): Promise<void> {
     for (const backend of backends.update) this.#maps.backends.update(encode(u32, backend.id), encodeBackend(backend));
-    const fresh = frontends.update.filter((frontend) => this.#write(frontend));
-    for (const frontend of frontends.delete) this.#remove(frontend, frontend.id);
+    const fresh: Frontend[] = [];
+    for (const frontend of frontends.update) {
+      if (await this.#write(frontend, table?.(frontend))) fresh.push(frontend);
+    }
+    for (const frontend of frontends.delete) await this.#remove(frontend, frontend.id);
     for (const backend of backends.delete) this.#maps.backends.delete(encode(u32, backend.id));
     await this.#forgetFlows(new Set(frontends.delete.map(({ id }) => id)));
     await this.#forgetConnections(fresh);
@@ -59,13 +67,14 @@ export class LbMaps implements LbTarget {
     const gone: [Socket, number][] = [];
     const loose: Uint8Array[] = [];
     for await (const { key, value } of this.#maps.services.entries()) {
-      const { socket, slot } = decodeServiceKey(key);
+      const { socket, slot, scope } = decodeServiceKey(key);
       const frontend = wanted.get(socketKey(socket));
-      if (slot === 0 && frontend === undefined) gone.push([socket, decodeFrontend(value).id]);
-      else if (slot > (frontend?.backends.length ?? 0)) loose.push(key);
+      if (frontend === undefined && slot === 0 && scope === 'internal') gone.push([socket, decodeFrontend(value).id]);
+      else if (slot > lastSlot(frontend, scope)) loose.push(key);
     }
-    for (const [socket, id] of gone) this.#remove(socket, id);
+    for (const [socket, id] of gone) await this.#remove(socket, id);
     for (const key of loose) this.#maps.services.delete(key);
+    await this.#details.prune(frontends);
     const kept = new Set<number>(backends.map(({ id }) => id));
     const dead: Uint8Array[] = [];
     for await (const { key } of this.#maps.backends.entries()) if (!kept.has(decode(u32, key))) dead.push(key);
@@ -74,30 +83,49 @@ export class LbMaps implements LbTarget {
   }
 
   /** @returns whether the frontend was not there before */
-  #write(frontend: Frontend): boolean {
+  async #write(frontend: Frontend, table: Uint32Array | undefined): Promise<boolean> {
     const { services, revnat } = this.#maps;
-    const head = encodeServiceKey(frontend, 0);
-    const before = services.lookup(head);
+    const fresh = services.lookup(encodeServiceKey(frontend, 0)) === undefined;
     revnat.update(encode(u32, frontend.id), encodeSocket(frontend, 'active'));
-    for (const [i, backend] of frontend.backends.entries()) {
-      services.update(encodeServiceKey(frontend, i + 1), encodeSlot(backend));
+    await this.#details.open(frontend, table);
+    // Whoever finds two scopes promised in the internal slot 0 looks for the external one.
+    if (hasTwoScopes(frontend)) {
+      this.#writeSlots(frontend, 'external', frontend.externalBackends, table !== undefined);
     }
-    services.update(head, encodeFrontend(frontend));
-    this.#clearSlots(frontend, frontend.backends.length, before === undefined ? 0 : decodeFrontend(before).count);
-    return before === undefined;
+    this.#writeSlots(frontend, 'internal', frontend.backends, table !== undefined);
+    if (!hasTwoScopes(frontend)) this.#removeSlots(frontend, 'external');
+    await this.#details.close(frontend, table);
+    return fresh;
   }
 
-  #remove(socket: Socket, id: number): void {
-    const { services, revnat } = this.#maps;
-    const head = encodeServiceKey(socket, 0);
+  #writeSlots(frontend: Frontend, scope: LbScope, backends: readonly BackendId[], maglev: boolean): void {
+    const { services } = this.#maps;
+    const head = encodeServiceKey(frontend, 0, scope);
     const before = services.lookup(head);
-    services.delete(head);
-    this.#clearSlots(socket, 0, before === undefined ? 0 : decodeFrontend(before).count);
-    revnat.update(encode(u32, id), new Uint8Array(revnat.valueSize));
+    for (const [i, backend] of backends.entries()) {
+      services.update(encodeServiceKey(frontend, i + 1, scope), encodeSlot(backend));
+    }
+    services.update(head, encodeFrontend(frontend, scope, maglev));
+    this.#clearSlots(frontend, scope, backends.length, before === undefined ? 0 : decodeFrontend(before).count);
   }
 
-  #clearSlots(socket: Socket, after: number, last: number): void {
-    for (let slot = after + 1; slot <= last; slot++) this.#maps.services.delete(encodeServiceKey(socket, slot));
+  async #remove(socket: Socket, id: number): Promise<void> {
+    this.#removeSlots(socket, 'internal');
+    this.#removeSlots(socket, 'external');
+    this.#maps.revnat.update(encode(u32, id), new Uint8Array(this.#maps.revnat.valueSize));
+    await this.#details.remove(id);
+  }
+
+  #removeSlots(socket: Socket, scope: LbScope): void {
+    const head = encodeServiceKey(socket, 0, scope);
+    const before = this.#maps.services.lookup(head);
+    if (before === undefined) return;
+    this.#maps.services.delete(head);
+    this.#clearSlots(socket, scope, 0, decodeFrontend(before).count);
+  }
+
+  #clearSlots(socket: Socket, scope: LbScope, after: number, last: number): void {
+    for (let slot = after + 1; slot <= last; slot++) this.#maps.services.delete(encodeServiceKey(socket, slot, scope));
   }
 
   /** What a number stood for is not what it will stand for. */
@@ -116,4 +144,11 @@ export class LbMaps implements LbTarget {
     const sockets = new Set(fresh.map(socketKey));
     for (const conntrack of this.#maps.conntrack) await conntrack.deleteRemote(sockets);
   }
+}
+
+/** The highest slot that a frontend has in a scope; -1 when it is not there at all. */
+function lastSlot(frontend: Frontend | undefined, scope: LbScope): number {
+  if (frontend === undefined) return scope === 'internal' ? 0 : -1;
+  if (scope === 'internal') return frontend.backends.length;
+  return hasTwoScopes(frontend) ? frontend.externalBackends.length : -1;
 }

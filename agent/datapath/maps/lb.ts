@@ -1,5 +1,5 @@
 /** Entries of the services' maps: codecs, and what they say to people. */
-import { formatAddress } from '../../model/address.ts';
+import { formatAddress, formatCidr, type Cidr } from '../../model/address.ts';
 import { port, protocolName } from '../../model/port.ts';
 import {
   FRONTEND_KINDS,
@@ -11,49 +11,103 @@ import {
   type FrontendKind,
   type Socket,
 } from '../../model/service.ts';
-import { LB_ACTIVE, LB_SCOPE_INTERNAL, LB_TERMINATING, LB_UNREADY } from '../../../bpf/gen/constants.ts';
-import { decode, encode, lbFlowKey, lbService, lbServiceKey, lbSocket, u32 } from '../../../bpf/gen/structs.ts';
+import * as LB from '../../../bpf/gen/constants.ts';
+import {
+  decode,
+  encode,
+  lbAffinityKey,
+  lbFlowKey,
+  lbLast,
+  lbMember,
+  lbService,
+  lbServiceKey,
+  lbSocket,
+  lbSourceKey,
+  u32,
+} from '../../../bpf/gen/structs.ts';
 import { addressFromField, socketText, type DescribeEntry } from './dump.ts';
 
 const STATES: Readonly<Record<BackendState, number>> = {
-  active: LB_ACTIVE,
-  terminating: LB_TERMINATING,
-  unready: LB_UNREADY,
+  active: LB.LB_ACTIVE,
+  terminating: LB.LB_TERMINATING,
+  unready: LB.LB_UNREADY,
 };
 
+/** For whom backends are: clients of this node (and everybody, where that makes no difference), or those from outside. */
+export type LbScope = 'internal' | 'external';
+
+const SCOPES: Readonly<Record<LbScope, number>> = { internal: LB.LB_SCOPE_INTERNAL, external: LB.LB_SCOPE_EXTERNAL };
+
 /** @param slot 0 is the frontend itself, from 1 on its backends */
-export function encodeServiceKey({ address, port: number, protocol }: Socket, slot: number): Uint8Array {
+export function encodeServiceKey(
+  { address, port: number, protocol }: Socket,
+  slot: number,
+  scope: LbScope = 'internal',
+): Uint8Array {
   const { bytes, family } = address;
-  return encode(lbServiceKey, { addr: bytes, port: number, slot, protocol, family, scope: LB_SCOPE_INTERNAL });
+  return encode(lbServiceKey, { addr: bytes, port: number, slot, protocol, family, scope: SCOPES[scope] });
 }
 
-export function decodeServiceKey(bytes: Uint8Array): { readonly socket: Socket; readonly slot: number } {
+export interface ServiceSlot {
+  readonly socket: Socket;
+  readonly slot: number;
+  readonly scope: LbScope;
+}
+
+export function decodeServiceKey(bytes: Uint8Array): ServiceSlot {
   const key = decode(lbServiceKey, bytes);
   const address = addressFromField(key.addr, key.family);
-  return { socket: { address, port: port(key.port), protocol: key.protocol }, slot: key.slot };
+  const scope = key.scope === LB.LB_SCOPE_EXTERNAL ? 'external' : 'internal';
+  return { socket: { address, port: port(key.port), protocol: key.protocol }, slot: key.slot, scope };
 }
 
-/** Slot 0. */
-export function encodeFrontend({ id, kind, backends, affinitySeconds }: Frontend): Uint8Array {
-  const count = backends.length;
+/** Whether clients from outside get other backends than those of this node. */
+export function hasTwoScopes({ backends, externalBackends }: Frontend): boolean {
+  return backends.length !== externalBackends.length || backends.some((id, i) => id !== externalBackends[i]);
+}
+
+/** Slot 0. @param maglev whether clients from outside are spread by a table */
+export function encodeFrontend(frontend: Frontend, scope: LbScope, maglev: boolean): Uint8Array {
+  const { id, kind, affinitySeconds } = frontend;
+  const count = (scope === 'internal' ? frontend.backends : frontend.externalBackends).length;
+  const flags =
+    (hasTwoScopes(frontend) ? LB.LB_TWO_SCOPES : 0) |
+    (frontend.sourceRanges === undefined ? 0 : LB.LB_SOURCE_RANGES) |
+    (maglev ? LB.LB_MAGLEV : 0) |
+    (frontend.internalTrafficPolicy === 'Local' ? LB.LB_LOCAL_INTERNAL : 0) |
+    (frontend.externalTrafficPolicy === 'Local' && kind !== 'ClusterIP' ? LB.LB_LOCAL_EXTERNAL : 0);
   // The order of enum lb_kind is that of precedence.
-  return encode(lbService, { backend: 0, affinitySeconds, count, id, kind: FRONTEND_KINDS.indexOf(kind) });
+  return encode(lbService, { backend: 0, affinitySeconds, count, id, kind: FRONTEND_KINDS.indexOf(kind), flags });
 }
 
 export interface SlotZero {
   readonly id: number;
   readonly count: number;
   readonly kind: FrontendKind | undefined;
+  /** enum lb_flags of bpf/lib/types.h. */
+  readonly flags: number;
+  readonly affinitySeconds: number;
 }
 
 export function decodeFrontend(bytes: Uint8Array): SlotZero {
-  const { id, count, kind } = decode(lbService, bytes);
-  return { id, count, kind: FRONTEND_KINDS[kind] };
+  const { kind, ...rest } = decode(lbService, bytes);
+  return { ...rest, kind: FRONTEND_KINDS[kind] };
+}
+
+/** Key of `weir_lb_members`. */
+export function encodeMember(service: number, backend: BackendId): Uint8Array {
+  return encode(lbMember, { backend, service });
+}
+
+/** Key of `weir_lb_source_ranges`. */
+export function encodeSourceRange(service: number, { address, length }: Cidr): Uint8Array {
+  const { bytes, family } = address;
+  return encode(lbSourceKey, { prefixlen: LB.LB_SOURCE_STATIC_BITS + length, service, family, addr: bytes });
 }
 
 /** Slots from 1 on. */
 export function encodeSlot(backend: BackendId): Uint8Array {
-  return encode(lbService, { backend, affinitySeconds: 0, count: 0, id: 0, kind: 0 });
+  return encode(lbService, { backend, affinitySeconds: 0, count: 0, id: 0, kind: 0, flags: 0 });
 }
 
 export function encodeSocket({ address, port: number, protocol }: Socket, state: BackendState): Uint8Array {
@@ -72,23 +126,41 @@ export function decodeSocket(bytes: Uint8Array): { readonly socket: Socket; read
   return { socket: { address, port: port(value.port), protocol: value.protocol }, state: state as BackendState };
 }
 
+/** As Cilium names them. */
+function flagNames(kind: string, flags: number, affinitySeconds: number): string[] {
+  const names: readonly (readonly [string, boolean])[] = [
+    ['Local', (flags & LB.LB_LOCAL_EXTERNAL) !== 0],
+    ['InternalLocal', (flags & LB.LB_LOCAL_INTERNAL) !== 0],
+    ['sessionAffinity', affinitySeconds > 0],
+    ['check source-range', (flags & LB.LB_SOURCE_RANGES) !== 0],
+    ['two-scopes', (flags & LB.LB_TWO_SCOPES) !== 0],
+    ['maglev', (flags & LB.LB_MAGLEV) !== 0],
+    ['non-routable', kind === 'ClusterIP'],
+  ];
+  return names.filter(([, set]) => set).map(([name]) => name);
+}
+
 export const describeLbService: DescribeEntry = (keyBytes, valueBytes) => {
-  const { socket, slot } = decodeServiceKey(keyBytes);
+  const { socket, slot, scope } = decodeServiceKey(keyBytes);
   const frontend = socketKey(socket);
+  const suffix = scope === 'external' ? ' external' : '';
   const where = {
     frontend,
     address: formatAddress(socket.address),
     port: socket.port,
     protocol: protocolName(socket.protocol),
     slot,
+    scope,
   };
   if (slot > 0) {
     const { backend } = decode(lbService, valueBytes);
-    return { key: `${frontend} (${slot})`, value: `backend=${backend}`, fields: { ...where, backend } };
+    return { key: `${frontend} (${slot})${suffix}`, value: `backend=${backend}`, fields: { ...where, backend } };
   }
-  const { id, count, kind = 'unknown' } = decodeFrontend(valueBytes);
-  const value = `id=${id} count=${count} type=${kind}`;
-  return { key: `${frontend} (0)`, value, fields: { ...where, id, count, type: kind } };
+  const { id, count, kind = 'unknown', affinitySeconds, flags } = decodeFrontend(valueBytes);
+  const names = flagNames(kind, flags, affinitySeconds).join(', ');
+  const value = `id=${id} count=${count} type=${kind}${names === '' ? '' : ` flags=[${names}]`}`;
+  const more = { ...(affinitySeconds > 0 && { 'affinity-seconds': affinitySeconds }), flags: names };
+  return { key: `${frontend} (0)${suffix}`, value, fields: { ...where, id, count, type: kind, ...more } };
 };
 
 /** Of `weir_lb_revnat`. */
@@ -112,4 +184,27 @@ export const describeLbFlow: DescribeEntry = (keyBytes, valueBytes) => {
   const text = socketText(addressFromField(client, family), clientPort);
   const backend = decode(u32, valueBytes);
   return { key: `${text} -> ${service}`, value: `backend=${backend}`, fields: { client: text, service, backend } };
+};
+
+/** A client is an address, or a network namespace of which the kernel knows the number. */
+export const describeLbAffinity =
+  (monotonic: () => bigint): DescribeEntry =>
+  (keyBytes, valueBytes) => {
+    const { client: bytes, service, kind } = decode(lbAffinityKey, keyBytes);
+    const { backend, used } = decode(lbLast, valueBytes);
+    const family = bytes.subarray(4).every((byte) => byte === 0) ? 4 : 6;
+    const client =
+      kind === LB.LB_CLIENT_NETNS
+        ? `netns ${Buffer.from(bytes).readBigUInt64LE()}`
+        : formatAddress(addressFromField(bytes, family));
+    const age = Number((monotonic() - used) / 1_000_000_000n);
+    const value = `backend=${backend} used=${age}s ago`;
+    return { key: `${client} -> ${service}`, value, fields: { client, service, backend, 'used-seconds-ago': age } };
+  };
+
+export const describeLbSourceRange: DescribeEntry = (keyBytes) => {
+  const { prefixlen, service, family, addr } = decode(lbSourceKey, keyBytes);
+  const length = prefixlen - LB.LB_SOURCE_STATIC_BITS;
+  const range = formatCidr({ address: addressFromField(addr, family), length });
+  return { key: `${service} ${range}`, value: 'allowed', fields: { service, range } };
 };

@@ -8,6 +8,7 @@ import { trackUpdate } from './managed-fields.ts';
 import { deepCopy, deepEqual, isObject, keyOf, textAt, timestamp, type Json, type KubeObject } from './object.ts';
 import { apiVersionOf, collectionOf, type ResourceType } from './resource-type.ts';
 import { applyDefaults, dropNulls, prune } from './schema/schema.ts';
+import { ruleViolations } from './schema/rules.ts';
 import { validate } from './schema/validate.ts';
 import {
   alreadyExists,
@@ -204,7 +205,8 @@ export class Rest {
     found.push(...labelViolations(metadata.labels, 'metadata.labels'), ...annotationViolations(metadata.annotations));
     found.push(...finalizerViolations(object, old));
     const schema = type.schema();
-    if (type.custom && schema !== undefined) found.push(...validate(object, schema));
+    if (type.custom && schema !== undefined)
+      found.push(...validate(object, schema), ...ruleViolations(object, old, schema));
     if (!type.custom) found.push(...builtinViolations(type.group, object, old));
     if (found.length > 0) throw invalid(type, metadata.name, found);
   }

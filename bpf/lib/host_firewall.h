@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The node as an endpoint: its policy judges what the node's devices bring for it, and what it sends by them. What the node
+ * forwards is not its own: pods have policies of their own, and the packets of a tunnel are judged when they are out.
+ */
+#pragma once
+
+#include "config_host.h"
+#include "judge.h"
+#include "link_control.h"
+#include "parse.h"
+
+#define AF_INET  2
+#define AF_INET6 10
+
+/* A node that cannot renew its lease loses its address, whatever its policy had in mind (RFC 2131, RFC 8415). */
+ALWAYS_INLINE bool is_dhcp(const struct packet *packet)
+{
+	__u16 from = bpf_ntohs(packet->flow.source_port), to = bpf_ntohs(packet->flow.destination_port);
+
+	if (packet->flow.protocol != IPPROTO_UDP)
+		return false;
+	if (packet->family == FAMILY_IPV4)
+		return (from == 67 && to == 68) || (from == 68 && to == 67);
+	return (from == 546 && to == 547) || (from == 547 && to == 546);
+}
+
+ALWAYS_INLINE bool is_tunnel(const struct packet *packet)
+{
+	return tunnel_port && packet->flow.protocol == IPPROTO_UDP && packet->flow.destination_port == tunnel_port;
+}
+
+/* 224.0.0.0/4, the limited broadcast and ff00::/8: whoever listens has joined on purpose. */
+ALWAYS_INLINE bool is_multicast(__u8 family, const union addr *address)
+{
+	return stays_on_link(family, address) && (family == FAMILY_IPV4 || address->bytes[0] == 0xff);
+}
+
+/* What no policy of the node is asked about. */
+ALWAYS_INLINE bool is_exempt(const struct packet *packet)
+{
+	return is_link_control(packet) || is_dhcp(packet) || is_tunnel(packet);
+}
+
+ALWAYS_INLINE bool is_host_address(__u8 family, const union addr *address)
+{
+	const struct ipcache_info *info = ipcache_lookup(family, address);
+
+	return info && info->identity == IDENTITY_HOST;
+}
+
+/* Whether the node would forward it. Only the routing table knows an address that the agent has not seen yet. */
+ALWAYS_INLINE bool is_routed_on(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_fib_lookup route = { .ifindex = skb->ifindex, .l4_protocol = packet->flow.protocol };
+
+	if (packet->family == FAMILY_IPV4) {
+		route.family = AF_INET;
+		route.ipv4_src = packet->flow.source.v4;
+		route.ipv4_dst = packet->flow.destination.v4;
+	} else {
+		route.family = AF_INET6;
+		__builtin_memcpy(route.ipv6_src, &packet->flow.source, ADDR_BYTES);
+		__builtin_memcpy(route.ipv6_dst, &packet->flow.destination, ADDR_BYTES);
+	}
+	switch (bpf_fib_lookup(skb, &route, sizeof(route), BPF_FIB_LOOKUP_SKIP_NEIGH)) {
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Asks the policy of the node. Returns TCX_NEXT when the packet may pass. */
+OUT_OF_LINE int judge_host(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	bool remarkable = false;
+	__u32 cookie = 0;
+	int reason;
+
+	packet->endpoint = endpoint_id;
+	packet->origin = ORIGIN_NETWORK;
+	reason = judge(skb, packet, false, &remarkable, &cookie);
+	/* No proxy speaks for the node. */
+	if (reason == DROP_NONE && packet->proxy_port)
+		reason = DROP_NO_PROXY;
+	if (reason)
+		return drop(skb, packet, reason, cookie);
+	if (packet->direction == DIRECTION_INGRESS)
+		forwarded(skb, packet, TRACE_TO_STACK, remarkable);
+	return TCX_NEXT;
+}
+
+/* A packet that a device brought and that is for no pod. */
+ALWAYS_INLINE int host_ingress(struct __sk_buff *skb, struct packet *packet)
+{
+	int reason;
+
+	if (is_multicast(packet->family, &packet->flow.destination))
+		return TCX_NEXT;
+	if (!is_host_address(packet->family, &packet->flow.destination) && is_routed_on(skb, packet))
+		return TCX_NEXT;
+	reason = parse(skb, packet);
+	if (reason)
+		return drop(skb, packet, reason, 0);
+	return is_exempt(packet) ? TCX_NEXT : judge_host(skb, packet);
+}
+
+/* Lets the replies to forwarded traffic in that left under the node's own address: they look as if they were for the node. */
+OUT_OF_LINE int note_forwarded(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	struct ct_entry *entry = ct_find(packet);
+	struct scratch *slot = scratch();
+
+	if (entry) {
+		ct_advance(entry, packet, packet->direction == entry->direction ? CT_FORWARD : CT_REPLY, skb->len);
+		return 0;
+	}
+	if (!slot)
+		return 0;
+	entry = &slot->connection;
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->judged = CT_ALLOWED;
+	entry->packets[CT_FORWARD] = 1;
+	entry->bytes[CT_FORWARD] = skb->len;
+	entry->policy_port = packet->policy_port;
+	entry->direction = packet->direction;
+	entry->flags = CT_FORWARDED | tcp_marks(packet, CT_FORWARD);
+	ct_prolong(entry, packet->flow.protocol, entry->flags);
+	ct_insert(packet->family, &packet->flow, packet->direction, entry);
+	return 0;
+}
+
+/*
+ * A packet that leaves by a device. It is the node's own when no device brought it here: an address does not tell, for
+ * forwarded packets may bear the node's, nor does a socket, which packets of pods keep when they are only redirected.
+ */
+ALWAYS_INLINE int host_egress(struct __sk_buff *skb, struct packet *packet)
+{
+	bool own = !skb->ingress_ifindex;
+	int reason;
+
+	if (!own) {
+		if (parse_addresses(skb, packet) || !is_host_address(packet->family, &packet->flow.source))
+			return TCX_NEXT;
+	}
+	reason = parse(skb, packet);
+	if (reason)
+		return own ? drop(skb, packet, reason, 0) : TCX_NEXT;
+	if (is_exempt(packet))
+		return TCX_NEXT;
+	if (own) {
+		/* Pods' packets are theirs whoever sends them: a proxy does in their name. */
+		if (is_multicast(packet->family, &packet->flow.destination) ||
+		    is_pod(local_endpoint(packet->family, &packet->flow.source)))
+			return TCX_NEXT;
+		return judge_host(skb, packet);
+	}
+	if (!(packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)))
+		note_forwarded(skb, packet);
+	return TCX_NEXT;
+}
