@@ -71,7 +71,10 @@ describe('configuration', () => {
       addressesPerName: 1000,
       zombiesPerEndpoint: 10_000,
       idleGraceMs: 300_000,
+      resolvers: [],
     });
+    const resolvers = ['192.0.2.1', '[2001:db8::1]:5353'];
+    assert.deepEqual(config([...CIDR, '--fromfqdns-resolvers', resolvers.join()]).names.resolvers, resolvers);
     assert.equal(config([...CIDR, '--tofqdns-idle-connection-grace-period', '250ms']).names.idleGraceMs, 250);
   });
 

@@ -1,3 +1,4 @@
+import { Resolver } from 'node:dns';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -77,6 +78,8 @@ export interface NameConfig {
   readonly zombiesPerEndpoint: number;
   /** Milliseconds. */
   readonly idleGraceMs: number;
+  /** DNS servers for names that the node itself asks for; empty: those of the node. */
+  readonly resolvers: readonly string[];
 }
 
 /** How pods' DNS is taken care of; durations in milliseconds. */
@@ -288,7 +291,15 @@ function readNames(reader: Reader): NameConfig {
     addressesPerName: reader.number('tofqdns-endpoint-max-ip-per-hostname', 1, 50_000),
     zombiesPerEndpoint: reader.number('tofqdns-max-deferred-connection-deletes', 1, 1_000_000),
     idleGraceMs: reader.duration('tofqdns-idle-connection-grace-period'),
+    resolvers: readResolvers(reader),
   });
+}
+
+/** Servers as `dns.setServers` takes them. */
+function readResolvers(reader: Reader): readonly string[] {
+  const servers = reader.list('fromfqdns-resolvers');
+  reader.check('fromfqdns-resolvers', () => new Resolver().setServers(servers));
+  return servers;
 }
 
 function readDnsProxy(reader: Reader): DnsProxyConfig {

@@ -208,6 +208,12 @@ export const OPTIONS = [
     help: 'a connection that was seen counts as alive so much longer, for addresses past their TTL',
   },
   {
+    name: 'fromfqdns-resolvers',
+    kind: 'list',
+    value: 'ADDRESSES',
+    help: 'DNS servers that the node asks for names of fromFQDNs, with a port if not 53 (default: /etc/resolv.conf)',
+  },
+  {
     name: 'dns-proxy-socket',
     kind: 'text',
     value: 'PATH',

@@ -18,7 +18,7 @@ export interface PolicyImporterOptions {
   readonly engine: PolicyEngine;
   readonly decode: DecodeOptions;
   readonly prefixes: PrefixIdentities;
-  readonly names: Pick<Names, 'select' | 'selectors' | 'settled'>;
+  readonly names: Pick<Names, 'select' | 'selectors' | 'settled' | 'poll'>;
   readonly report: (status: ResourceStatus) => void;
   /** What of an accepted object this node cannot enforce; empty when all of it. */
   readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
@@ -131,12 +131,13 @@ export class PolicyImporter {
       }
       engine.apply({ cidrGroups, services });
       engine.apply({ cidrGroups: await cloudGroups.follow(engine.policies().values()) });
-      const { cidrs, fqdns } = engine.demand();
+      const { cidrs, fqdns, polled } = engine.demand();
       // Without its identity a prefix is part of the world; a deny of it would not take, so nothing goes on without.
       await prefixes.add(cidrs);
       await names.settled();
       // Addresses keep what policies select them by that go now, until they are gone.
       await names.select([...names.selectors, ...fqdns]);
+      names.poll(polled);
       for (const _ of engine.refresh()) await nextTurn();
       await names.select(fqdns);
       await prefixes.prune(cidrs);

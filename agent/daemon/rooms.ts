@@ -25,8 +25,10 @@ import { Health } from './health.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { DnsControl } from './names/dns-control.ts';
+import type { ResolveName } from './names/name-poller.ts';
 import { Names } from './names/names.ts';
 import { ProxyPortFile } from './names/proxy-port.ts';
+import { nameResolver } from './names/resolve-name.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
@@ -49,6 +51,8 @@ export interface AgentParts {
    * dropped.
    */
   readonly startDnsProxy?: (listener: ProxyListener, port: number) => Promise<DnsProxy>;
+  /** How the node asks for names that policies admit; that of the configuration when absent. */
+  readonly resolveName?: ResolveName;
   /** Absent: groups of a cloud are empty. */
   readonly cloudGroups?: CloudGroupResolver;
 }
@@ -105,6 +109,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   const names = new Names({
     ...{ clock, ipcache, identities, families },
     path: `${config.stateDir}/names.jsonl`,
+    resolve: parts.resolveName ?? nameResolver(config.names.resolvers),
     minTtl: config.names.minTtl,
     limits: { ...DEFAULT_NAME_LIMITS, ...config.names },
     settlePolicies: () => manager.settlePolicies(),

@@ -154,6 +154,8 @@ export interface CookieMeaning {
 export interface PolicyDemand {
   readonly cidrs: readonly Cidr[];
   readonly fqdns: readonly { readonly matchName?: string; readonly matchPattern?: string }[];
+  /** Those of them that no pod asks for, canonical: ingress by name needs somebody to ask. */
+  readonly polled: readonly string[];
 }
 
 /** A selector of the cache, as `weir policy selectors` shows it. */

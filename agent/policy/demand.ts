@@ -1,4 +1,5 @@
 /** What must have an identity so that rules can select it: prefixes and names. */
+import { canonicalName } from '../../dns-proxy/rules/name-pattern.ts';
 import type { Cidr } from '../model/address.ts';
 import { formatCidr } from '../model/address.ts';
 import type { PolicyDemand } from './contract.ts';
@@ -12,6 +13,7 @@ export function demandOf(
 ): PolicyDemand {
   const cidrs = new Map<string, Cidr>();
   const fqdns = new Map<string, PolicyDemand['fqdns'][number]>();
+  const polled = new Set<string>();
   const addCidr = (cidr: Cidr): unknown => cidrs.set(formatCidr(cidr), cidr);
   const addPeer = (peer: PeerSelector): void => {
     if (peer.kind === 'cidr') addCidr(peer.cidr);
@@ -20,6 +22,12 @@ export function demandOf(
     if (peer.kind === 'fqdn') fqdns.set(`${peer.matchName ?? ''} ${peer.matchPattern ?? ''}`, peer);
   };
   groupCidrs.forEach(addCidr);
-  for (const { stanzas } of rules) for (const { peers } of stanzas) peers?.forEach(addPeer);
-  return { cidrs: [...cidrs.values()], fqdns: [...fqdns.values()] };
+  for (const { stanzas } of rules) {
+    for (const { direction, peers = [] } of stanzas) {
+      peers.forEach(addPeer);
+      if (direction === 'egress') continue;
+      for (const peer of peers) if (peer.kind === 'fqdn') polled.add(canonicalName(peer.matchName ?? ''));
+    }
+  }
+  return { cidrs: [...cidrs.values()], fqdns: [...fqdns.values()], polled: [...polled] };
 }

@@ -12,7 +12,9 @@ import type {
   ProxyListener,
   RulesChange,
 } from '../../../dns-proxy/contract.ts';
+import { parseAddress } from '../../model/address.ts';
 import { ManualClock } from '../../model/manual-clock.ts';
+import type { PolledAnswer } from './name-poller.ts';
 import { AgentBench, POD, until } from '../testing.ts';
 
 const SECOND = 1000;
@@ -83,11 +85,19 @@ describe('names', () => {
   let clock: ManualClock;
   let proxy: FakeProxy;
   let web: number;
+  /** What the node's resolver knows, and what it was asked. */
+  const world = new Map<string, PolledAnswer>();
+  const asked: string[] = [];
 
   const start = async (...flags: readonly string[]): Promise<void> => {
     await bench.start(
       {
         clock,
+        resolveName: (name) => {
+          asked.push(name);
+          const answer = world.get(name);
+          return answer === undefined ? Promise.reject(new Error('no server')) : Promise.resolve(answer);
+        },
         startDnsProxy: (listener, port) => {
           proxy = new FakeProxy(listener, port === 0 ? 40_053 : port, () => clock.now());
           return Promise.resolve(proxy);
@@ -122,6 +132,8 @@ describe('names', () => {
 
   beforeEach(async () => {
     bench = new AgentBench();
+    world.clear();
+    asked.length = 0;
     clock = new ManualClock(1_700_000_000_000);
     bench.manifest('pods.yaml', [POD('web'), POD('dns'), POD('db')].join('---\n'));
     bench.manifest('policy.yaml', POLICY(NAMES));
@@ -285,6 +297,45 @@ describe('names', () => {
     bench.kernel.collect(clock.now());
     await until('what ended meanwhile to go', () => bench.kernel.identityAt('198.51.100.2/32') === undefined);
     assert.ok(await opens('198.51.100.1/32'), 'its lease goes on');
+  });
+
+  test('ingress by name: the node asks, on the TTL, and again when nobody answers', async () => {
+    const answer = (ttl: number, ...texts: string[]): PolledAnswer => {
+      return { ttl, addresses: texts.map((text) => parseAddress(text)) };
+    };
+    world.set('partner.example.com.', answer(30, '198.51.100.1'));
+    const ingress = '  ingress: [{fromFQDNs: [{matchName: Partner.example.com}]}]';
+    await apply(POLICY(`${NAMES}\n${ingress}`));
+    const admitted = async (prefix: string): Promise<boolean> => {
+      const realized = (await bench.api.endpoint('pod-name:default/web')).status?.policy?.realized;
+      const identity = bench.kernel.identityAt(prefix);
+      return identity !== undefined && realized?.['allowed-ingress-identities']?.includes(identity) === true;
+    };
+    await until('the address', () => admitted('198.51.100.1/32'));
+    assert.deepEqual((await bench.api.nameSelectors()).DNSPollNames, ['partner.example.com.']);
+    await clock.advance(29 * SECOND);
+    assert.deepEqual(asked, ['partner.example.com.']);
+    world.set('partner.example.com.', answer(30, '198.51.100.2'));
+    await clock.advance(SECOND);
+    await until('the new address', () => admitted('198.51.100.2/32'));
+    world.clear();
+    await clock.advance(30 * SECOND);
+    bench.kernel.collect(clock.now(), '10.0.0.2>198.51.100.1');
+    await settle();
+    assert.ok(await admitted('198.51.100.1/32'), 'a connection lives');
+    await clock.advance(SECOND);
+    bench.kernel.collect(clock.now());
+    await until('the first address to go', () => bench.kernel.identityAt('198.51.100.1/32') === undefined);
+    assert.ok(await admitted('198.51.100.2/32'), 'its lease goes on a while though nobody answers');
+    assert.ok(bench.logged.some((line) => line.includes('cannot resolve partner.example.com.')));
+    const times = asked.length;
+    await clock.advance(20 * SECOND);
+    assert.ok(asked.length > times);
+    await apply(POLICY(NAMES));
+    await settle();
+    const last = asked.length;
+    await clock.advance(3600 * SECOND);
+    assert.equal(asked.length, last);
   });
 
   test('shows what was learned, forgets it when told to, and counts', async () => {

@@ -1,6 +1,7 @@
 import { formatAddress, type Address } from '../../model/address.ts';
 import type { EndpointId } from '../../model/endpoint.ts';
 import type { CollectionWatcher, LiveConnection } from '../node-kernel.ts';
+import { NODE_ENDPOINT } from './name-poller.ts';
 import type { Names } from './names.ts';
 
 /** Tells names which of their addresses past their TTL a live connection still uses (S31). */
@@ -34,7 +35,11 @@ export class ConnectionWatch implements CollectionWatcher {
     this.#alive = 0;
     this.#names.collected(at, (endpoint, address) => {
       const locals = seen.get(formatAddress(address));
-      const alive = this.#addressesOf(endpoint).some((own) => locals?.has(formatAddress(own)) === true);
+      const alive =
+        // What the node asked for, any endpoint may use.
+        endpoint === NODE_ENDPOINT
+          ? (locals?.size ?? 0) > 0
+          : this.#addressesOf(endpoint).some((own) => locals?.has(formatAddress(own)) === true);
       if (alive) this.#alive++;
       return alive;
     });

@@ -14,6 +14,7 @@ import type { WeirError } from '../../model/errors.ts';
 import { NameFile } from './name-file.ts';
 import { NameIdentityTable, type NameIdentity } from './name-identity.ts';
 import { foreignChanges, NamePlaces } from './name-places.ts';
+import { NamePoller, NODE_ENDPOINT, type ResolveName } from './name-poller.ts';
 
 /** How often it is looked for leases that have ended, in milliseconds. */
 const EXPIRY_MS = 5_000;
@@ -30,6 +31,8 @@ export interface NamesOptions {
   readonly limits: NameLimits;
   /** Where what was learned is kept for the next start. */
   readonly path: string;
+  /** How the node asks for names that nobody else asks for. */
+  readonly resolve: ResolveName;
   /** Resolves when every endpoint's policy map knows the identities that exist now. */
   readonly settlePolicies: () => Promise<void>;
   readonly flushIpcache: (prefixes: readonly Cidr[]) => Promise<void>;
@@ -52,6 +55,7 @@ export class Names {
   #cancelSave: (() => void) | undefined;
   #cancelExpiry: (() => void) | undefined;
   readonly #file: NameFile;
+  readonly #poller: NamePoller;
   /** Leases that were prolonged, not on disk yet. */
   #prolonged: NameRecord[] = [];
   readonly #unsubscribe: () => void;
@@ -69,6 +73,12 @@ export class Names {
       () => this.#cache.entries(),
       (error) => options.onError('names cannot be kept for the next start', error),
     );
+    this.#poller = new NamePoller({
+      ...options,
+      // Nobody waits for it; what the kernel refuses is told and tried again.
+      learn: (name, addresses, ttl) => void this.learn(NODE_ENDPOINT, name, addresses, ttl)?.catch(() => undefined),
+      onError: (name, error) => options.onError(`the node cannot resolve ${name}, which policies admit`, error),
+    });
     this.#unsubscribe = ipcache.subscribe((changes) => this.#ipcacheChanged(changes));
     this.#scheduleExpiry();
   }
@@ -92,9 +102,14 @@ export class Names {
     return this.#collectedNames;
   }
 
-  /** Names that the node itself asks for. */
+  /** Canonical names that the node itself asks for. */
   get polled(): readonly string[] {
-    return [];
+    return this.#poller.names;
+  }
+
+  /** Asks for these canonical names from now on, and for no others: policies admit whoever has their addresses. */
+  poll(names: readonly string[]): void {
+    this.#poller.follow(names);
   }
 
   entries(): Generator<CacheEntry> {
@@ -169,7 +184,7 @@ export class Names {
    */
   restore(isEndpoint: (id: EndpointId) => boolean): WeirError | undefined {
     const { entries, problem } = this.#file.read(this.#options.clock.now());
-    const kept = entries.filter(({ endpoint }) => isEndpoint(endpoint));
+    const kept = entries.filter(({ endpoint }) => endpoint === NODE_ENDPOINT || isEndpoint(endpoint));
     this.#inBackground(this.#apply(this.#cache.restore(kept)));
     this.#inBackground(this.#file.rewrite());
     return problem;
@@ -192,6 +207,7 @@ export class Names {
   async stop(): Promise<void> {
     this.#cancelExpiry?.();
     this.#unsubscribe();
+    this.#poller.stop();
     this.#places.stop();
     await this.#background;
     this.#save();

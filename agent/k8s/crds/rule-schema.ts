@@ -73,7 +73,14 @@ function peers(side: 'from' | 'to'): Record<string, Schema> {
 const ALLOWED = { toPorts: portRules, icmps, authentication };
 const DENIED = { toPorts: portDenyRules, icmps };
 
-const ingress = object('Whom to admit.', { ...peers('from'), ...ALLOWED });
+const ingress = object('Whom to admit.', {
+  ...peers('from'),
+  fromFQDNs: list(
+    'Names of the world, whose addresses the node asks for by itself.',
+    object('A name.', { matchName: text('One name.') }, { required: ['matchName'] }),
+  ),
+  ...ALLOWED,
+});
 const ingressDeny = object('Whom to refuse.', { ...peers('from'), ...DENIED });
 const egressDeny = object('Where not to go.', { ...peers('to'), toServices: services, ...DENIED });
 const egress = object('Where to go.', {

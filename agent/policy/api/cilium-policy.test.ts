@@ -114,6 +114,17 @@ describe('peers (S15 to S19)', () => {
     const kinds = rule({ egress }).stanzas.map(({ peers }) => peers!.map(({ kind }) => kind));
     assert.deepEqual(kinds, [['cidr', 'cidrGroup', 'cidrGroup'], ['fqdn', 'fqdn'], ['service'], ['awsGroup']]);
   });
+
+  test('names on ingress: the node asks for them, so they are names and no patterns; no name can be denied', () => {
+    const { peers } = stanza({ ingress: [{ fromFQDNs: [{ matchName: 'a.com' }] }] });
+    assert.deepEqual(peers, [{ kind: 'fqdn', matchName: 'a.com' }]);
+    assert.deepEqual(fields({ ingress: [{ fromFQDNs: [{ matchPattern: '*.a.com' }] }] }), [
+      'spec.ingress[0].fromFQDNs[0].matchPattern',
+    ]);
+    assert.deepEqual(fields({ ingressDeny: [{ fromFQDNs: [{ matchName: 'a.com' }] }] }), [
+      'spec.ingressDeny[0].fromFQDNs',
+    ]);
+  });
 });
 
 describe('ports', () => {

@@ -41,6 +41,22 @@ export const fqdnPeers: Decoder<readonly PeerSelector[]> = list(
   }),
 );
 
+/** `fromFQDNs`: names only, for the node asks for them by itself. */
+export const polledPeers: Decoder<readonly PeerSelector[]> = list(
+  then(rawNameSelector, ({ matchName = '', matchPattern = '' }, reading) => {
+    if (matchPattern !== '') {
+      return reading.issue('the node asks for these names by itself, and a pattern is none to ask for', {
+        under: ['matchPattern'],
+        value: matchPattern,
+        remedy: 'name each of them with matchName',
+      });
+    }
+    if (matchName === '') reading.schemaIssue('matchName is not given', { remedy: 'give a name' });
+    else checkName(matchName, reading);
+    return { kind: 'fqdn' as const, matchName };
+  }),
+);
+
 /** Reports characters that no name may have. */
 export function checkName(name: string, reading: Reading, under: readonly string[] = ['matchName']): void {
   if (/^[-0-9a-zA-Z_.]+$/.test(name)) return;

@@ -6,7 +6,7 @@ import { cidrPeers, cidrSetPeers } from './cidr-rule.ts';
 import { list, object, type Decoder, type Fields } from './decode.ts';
 import { endpointPeers, nodePeers } from './endpoint-selector.ts';
 import { entityPeers } from './entities.ts';
-import { fqdnPeers } from './fqdn-selector.ts';
+import { fqdnPeers, polledPeers } from './fqdn-selector.ts';
 import { groupPeers } from './groups.ts';
 import { icmpRule } from './icmp.ts';
 import { portDenyRule, portRule } from './port-rule.ts';
@@ -46,6 +46,7 @@ function peerFields(direction: Direction, action: Action): Record<string, Decode
   if (direction === 'egress') fields['toServices'] = servicePeers;
   // A deny by name would hold only once the name was asked for: the language does not offer it.
   if (direction === 'egress' && action === 'allow') fields['toFQDNs'] = fqdnPeers;
+  if (direction === 'ingress' && action === 'allow') fields['fromFQDNs'] = polledPeers;
   return fields;
 }
 
@@ -61,7 +62,7 @@ function stanza(direction: Direction, action: Action): Decoder<StanzaBody> {
   };
   const decode: Decoder<StanzaDraft> = object(fields, {
     [`${side}Requires`]: `requirements are gone: add them to each selector of ${side}Endpoints`,
-    ...(direction === 'egress' && action === 'deny' ? { toFQDNs: 'names cannot be denied: use toCIDRSet' } : {}),
+    ...(action === 'deny' ? { [`${side}FQDNs`]: `names cannot be denied: use ${side}CIDRSet` } : {}),
   });
   return (value, reading) => {
     const draft = decode(value, reading);
