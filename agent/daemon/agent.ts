@@ -29,7 +29,7 @@ import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const rooms = await openRooms(parts);
-  const { manager, nodeAddresses, kernelIpcache, families, services, cluster } = rooms;
+  const { manager, nodeAddresses, kernelIpcache, families, services, cluster, keeper } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
   undo.defer(() => rooms.names.stop());
@@ -41,6 +41,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await manager.activate();
   undo.defer(() => cluster.stop());
   await cluster.begin();
+  if (keeper !== undefined) undo.defer(() => keeper.stop());
+  keeper?.begin();
   await startDns(rooms, undo);
   await kernelIpcache.resync();
   await drainQueue(rooms);

@@ -1,14 +1,15 @@
 import type { IdentityRegistry } from '../identity/registry.ts';
 import { decodeCiliumEndpoint, decodeCiliumEndpointSlice } from '../k8s/cilium-endpoint.ts';
-import { decodeCiliumIdentity } from '../k8s/cilium-identity.ts';
+import { decodeCiliumIdentity, identityMarks } from '../k8s/cilium-identity.ts';
 import { decodeCiliumNode } from '../k8s/cilium-node.ts';
 import type { EndpointSlice } from '../k8s/endpoint-slice.ts';
 import { decodeNode } from '../k8s/node.ts';
-import { identityId } from '../model/identity.ts';
+import { identityId, type IdentityId } from '../model/identity.ts';
 import { resourceName, type Resource } from '../model/resource.ts';
 import type { ApiServers } from '../nodes/api-servers.ts';
 import type { NodeTable } from '../nodes/node-table.ts';
 import type { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
+import type { IdentityKeeper } from './identity-keeper.ts';
 
 /** What of the cluster beyond this node the agent keeps. */
 export interface ClusterRooms {
@@ -16,6 +17,8 @@ export interface ClusterRooms {
   readonly endpoints: RemoteEndpoints;
   readonly identities: Pick<IdentityRegistry, 'learn' | 'forget'>;
   readonly apiServers: ApiServers;
+  /** Absent where the numbers are this node's own. */
+  readonly keeper?: Pick<IdentityKeeper, 'observe' | 'check'>;
 }
 
 /** The service by which a cluster's own API is reached. */
@@ -31,21 +34,30 @@ export class ClusterFeed {
 
   /** Objects of other kinds are left alone. @throws WeirError RESOURCE_INVALID */
   take(resource: Resource, deleted: boolean): void {
-    const { nodes, endpoints, identities } = this.#rooms;
+    const { nodes, endpoints } = this.#rooms;
     const { kind, name } = resource;
     const owner = resourceName(resource);
     if (kind === 'Node') nodes.set('kubernetes', name, deleted ? undefined : decodeNode(resource));
     else if (kind === 'CiliumNode')
       nodes.set('custom-resource', name, deleted ? undefined : decodeCiliumNode(resource));
     else if (kind === 'CiliumIdentity') {
-      if (deleted) identities.forget(identityId(Number(name)));
-      else identities.learn(decodeCiliumIdentity(resource));
+      this.#identity(identityId(Number(name)), deleted ? undefined : resource);
     } else if (kind === 'CiliumEndpoint') {
       const endpoint = deleted ? undefined : decodeCiliumEndpoint(resource);
       endpoints.set(owner, endpoint === undefined ? [] : [endpoint]);
     } else if (kind === 'CiliumEndpointSlice') {
       endpoints.set(owner, deleted ? [] : decodeCiliumEndpointSlice(resource));
     }
+  }
+
+  #identity(id: IdentityId, resource: Resource | undefined): void {
+    const { identities, keeper } = this.#rooms;
+    const marks = resource === undefined ? undefined : identityMarks(resource);
+    // One that the nodes have not settled on may yet go to nobody.
+    if (resource !== undefined && marks?.settled === true) identities.learn(decodeCiliumIdentity(resource));
+    else identities.forget(id);
+    keeper?.observe(id, marks?.unused === true);
+    if (resource === undefined) keeper?.check();
   }
 
   /** @param slice undefined when it is gone */

@@ -10,6 +10,7 @@ import { NodeTable } from '../nodes/node-table.ts';
 import { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
 import { RemoteNodes } from '../nodes/remote-nodes.ts';
 import { ClusterFeed } from './cluster-feed.ts';
+import type { IdentityKeeper } from './identity-keeper.ts';
 import type { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 
@@ -21,6 +22,8 @@ export interface ClusterParts {
   readonly kernel: Pick<NodeKernel, 'nodes'>;
   readonly manager: Pick<EndpointManager, 'settlePolicies' | 'announcePorts'>;
   readonly nodeAddresses: NodeAddresses;
+  /** Absent where the numbers of identities are this node's own. */
+  readonly keeper?: IdentityKeeper;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -44,7 +47,10 @@ export class Cluster {
       settlePolicies: () => manager.settlePolicies(),
       setNamedPorts: (owner, endpoints) => manager.announcePorts(owner, endpoints),
     });
-    this.feed = new ClusterFeed({ nodes, endpoints: this.endpoints, identities, apiServers: new ApiServers(ipcache) });
+    this.feed = new ClusterFeed({
+      ...{ nodes, endpoints: this.endpoints, identities, apiServers: new ApiServers(ipcache) },
+      ...(parts.keeper !== undefined && { keeper: parts.keeper }),
+    });
   }
 
   /** Everything that existed at the start is known, and endpoints are under their policies: the kernel follows from here on. */

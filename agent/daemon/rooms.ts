@@ -11,6 +11,7 @@ import { LabelFilter } from '../identity/label-filter.ts';
 import { IdentityRegistry } from '../identity/registry.ts';
 import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
+import { IdentityObjects } from '../k8s/apiserver/identity-objects.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
 import { formatCidr } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
@@ -22,6 +23,7 @@ import { createPolicyEngine } from '../policy/engine.ts';
 import { Cluster } from './cluster.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
+import { IdentityKeeper } from './identity-keeper.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { DnsControl } from './names/dns-control.ts';
@@ -74,6 +76,8 @@ export interface Rooms extends AgentParts {
   readonly services: ServiceSync;
   readonly serviceMetrics: ServiceMetrics;
   readonly cluster: Cluster;
+  /** Absent where the numbers of identities are this node's own. */
+  readonly keeper?: IdentityKeeper;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -89,7 +93,9 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     enableIPv6: families.ipv6,
   });
   engine.apply({ identities: RESERVED_IDENTITIES });
+  const objects = openIdentityObjects(parts);
   const { registry: identities, problems } = await IdentityRegistry.open({
+    ...(objects !== undefined && { agreement: objects }),
     stateDir: config.stateDir,
     clock,
     onChange: ({ added, removed }) =>
@@ -122,8 +128,15 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const health = new Health(clock);
+  const keeper =
+    objects &&
+    new IdentityKeeper({
+      ...{ identities, objects, clock },
+      onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+    });
   const cluster = new Cluster({
     ...{ config, clock, ipcache, identities, kernel, manager, nodeAddresses },
+    ...(keeper !== undefined && { keeper }),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const serviceMetrics = new ServiceMetrics();
@@ -150,6 +163,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     services,
     serviceMetrics,
     cluster,
+    ...(keeper !== undefined && { keeper }),
   };
 }
 
@@ -173,6 +187,12 @@ async function openDnsControl(
   });
 }
 
+/** Where the cluster agrees on identities; undefined where this node has its own. */
+function openIdentityObjects({ config, kubernetes }: AgentParts): IdentityObjects | undefined {
+  if (kubernetes === undefined || config.identityAllocation !== 'crd') return undefined;
+  return new IdentityObjects({ server: kubernetes.server });
+}
+
 function environmentOf(
   { config, clock, logger, kernel, ipam, kubernetes }: AgentParts,
   rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics' | 'dns'>,
@@ -189,6 +209,7 @@ function environmentOf(
       // A directory of manifests is all there is; an API server's objects may come later than their pods.
       podsMayBeLate: kubernetes !== undefined,
     },
+    identityGraceMs: kubernetes === undefined ? 0 : config.identityChangeGrace,
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,
     regenerated: (outcome, milliseconds) => metrics.regenerated(outcome, milliseconds),

@@ -73,6 +73,8 @@ export async function changeIdentity(
 ): Promise<void> {
   const next = await enterSubject(environment, endpoint, hooks);
   const before = { identity: endpoint.identity, policy: endpoint.policy };
+  // The pod runs: what it sends under the new identity must find it known, here and on other nodes.
+  if (before.identity !== undefined) await letBeKnown(environment, endpoint, next, hooks);
   endpoint.identity = next.identity;
   endpoint.policy = next.policy;
   endpoint.staleRedirects = true;
@@ -95,6 +97,25 @@ export async function changeIdentity(
   before.policy?.dispose();
   if (before.identity !== undefined) environment.identities.release(before.identity.id);
   await environment.flushIpcache(endpoint.addresses.map(fullPrefix));
+}
+
+/** Waits until policies of this node know an identity, and those of others have had the time to. */
+async function letBeKnown(
+  environment: EndpointEnvironment,
+  endpoint: Endpoint,
+  subject: Subject,
+  hooks: EnforceHooks,
+): Promise<void> {
+  const { identities, identityGraceMs, clock } = environment;
+  try {
+    const since = identities.since(subject.identity.id);
+    const left = since === undefined ? 0 : since + identityGraceMs - clock.now();
+    if (left > 0) await new Promise<void>((resolve) => clock.after(left, resolve));
+    await hooks.settlePolicies(endpoint);
+  } catch (error) {
+    leaveSubject(environment, subject);
+    throw error;
+  }
 }
 
 /** Writes the record and puts programs and the whole policy map in force, as the endpoint is now. */

@@ -32,6 +32,8 @@ export interface EndpointEnvironment {
   readonly store: EndpointStore;
   readonly labels: LabelContext;
   readonly clock: Clock;
+  /** How long other nodes have to learn of an identity before an endpoint goes over to it, in milliseconds. */
+  readonly identityGraceMs: number;
   /** MTU of pods whose request names none, in bytes. */
   readonly mtu: number;
   /** Whether new endpoints only report what policy would drop. */

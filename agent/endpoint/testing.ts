@@ -146,6 +146,7 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     store: new EndpointStore(join(dir, 'endpoints')),
     labels: { pods, filter: new LabelFilter(), clusterName: 'default', podsMayBeLate: false },
     clock,
+    identityGraceMs: 0,
     mtu: 1500,
     auditMode: false,
     report: (endpoint, message) => void reports.push(`${endpoint.title}: ${message}`),

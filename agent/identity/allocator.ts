@@ -3,6 +3,7 @@ import { WeirError } from '../model/errors.ts';
 import { identityId, type Identity, type IdentityId } from '../model/identity.ts';
 import { canonicalLabels, formatLabel, labelSetKey, parseLabel, type Label } from '../model/labels.ts';
 import { JsonFile } from '../state/json-file.ts';
+import type { IdentityAgreement } from './agreement.ts';
 
 /** What came into being and what ceased to exist. */
 export interface IdentityChanges {
@@ -20,6 +21,8 @@ export interface AllocatorOptions {
   readonly clock: Clock;
   /** Called in the turn in which an identity appears or disappears, before anybody can use it. */
   readonly onChange: (changes: IdentityChanges) => void;
+  /** Absent: this node alone says which numbers there are. */
+  readonly agreement?: IdentityAgreement;
   /** Somebody holds an identity whose labels have another number from now on, because the cluster knows them by that. */
   readonly onRenumbered?: () => void;
   /** How long an identity without users keeps its number. */
@@ -28,6 +31,8 @@ export interface AllocatorOptions {
 
 interface Entry {
   readonly identity: Identity;
+  /** When this node came to know it: milliseconds since the epoch. */
+  readonly since: number;
   references: number;
   /** The whole cluster knows it by this number: it stays without users. */
   learned: boolean;
@@ -52,6 +57,8 @@ export class IdentityAllocator {
   readonly #reserved = new Set<IdentityId>();
   /** Identities of the cluster whose numbers are still in use here for other labels. */
   readonly #awaited = new Map<IdentityId, Identity>();
+  /** What is being agreed on, by labels. */
+  readonly #agreeing = new Map<string, Promise<Identity>>();
   /** Known in memory, not yet on disk. */
   readonly #unsaved = new Set<Entry>();
   #cursor: number;
@@ -82,21 +89,14 @@ export class IdentityAllocator {
   /**
    * The identity of `labels`, with one more reference on it. Resolves when a restart would remember the number.
    *
-   * @throws WeirError IDENTITY_EXHAUSTED, STATE_WRITE_FAILED; no reference is taken then.
+   * @throws WeirError IDENTITY_EXHAUSTED, STATE_WRITE_FAILED, and what an agreement fails with; no reference is taken then.
    */
   async acquire(labels: Iterable<Label>): Promise<Identity> {
     const canonical = canonicalLabels(labels);
-    const known = this.#byLabels.get(labelSetKey(canonical));
-    const entry = known ?? this.#insert({ id: this.#nextNumber(), labels: canonical });
-    this.#hold(entry);
-    try {
-      // Also for a known identity: another caller's write of it may still be under way.
-      if (known === undefined || this.#unsaved.has(entry)) await this.#save(entry);
-    } catch (error) {
-      this.release(entry.identity.id);
-      throw error;
-    }
-    return entry.identity;
+    return await this.#take(
+      canonical,
+      this.#options.agreement === undefined ? undefined : await this.#agreed(canonical),
+    );
   }
 
   /**
@@ -113,7 +113,31 @@ export class IdentityAllocator {
       await this.#save(entry);
       return entry.identity;
     }
-    return this.acquire(labels);
+    // What is in force must not wait for others: whether they agree is seen later.
+    return this.#byLabels.has(labelSetKey(labels)) ? this.#take(labels) : this.acquire(labels);
+  }
+
+  /** Identities that are in use here and that the cluster does not know. */
+  unagreed(): Identity[] {
+    return [...this.#byId.values()]
+      .filter((entry) => entry.references > 0 && !entry.learned)
+      .map((entry) => entry.identity);
+  }
+
+  /**
+   * Comes to an agreement about an identity that is in use here. Its labels may get another number by that; whoever uses
+   * them is told.
+   *
+   * @throws as {@link acquire}
+   */
+  async settle({ id, labels }: Identity): Promise<void> {
+    const agreed = await this.#agree(labels, id);
+    if (agreed !== undefined) this.learn(agreed);
+  }
+
+  /** Since when this node has known an identity: milliseconds since the epoch. */
+  since(id: IdentityId): number | undefined {
+    return this.#byId.get(id)?.since;
   }
 
   /** Keeps a number out of use until the next start. */
@@ -193,6 +217,55 @@ export class IdentityAllocator {
     return [...this.#byId.values()].map((entry) => entry.identity).sort((a, b) => a.id - b.id);
   }
 
+  /** Holds what the labels have, or what they are given here. Resolves when a restart would remember it. */
+  async #take(canonical: readonly Label[], agreed?: Entry): Promise<Identity> {
+    const known = agreed ?? this.#byLabels.get(labelSetKey(canonical));
+    const entry = known ?? this.#insert({ id: this.#nextNumber(), labels: canonical });
+    // What the cluster knew and nobody here used is not in the file.
+    const isNew = known === undefined || (entry.learned && entry.references === 0);
+    this.#hold(entry);
+    try {
+      // Also for a known identity: another caller's write of it may still be under way.
+      if (isNew || this.#unsaved.has(entry)) await this.#save(entry);
+    } catch (error) {
+      this.release(entry.identity.id);
+      throw error;
+    }
+    return entry.identity;
+  }
+
+  /** The identity of the labels as the cluster has it. */
+  async #agreed(labels: readonly Label[]): Promise<Entry> {
+    const key = labelSetKey(labels);
+    for (let attempt = 0; attempt < 50; attempt++) {
+      const known = this.#byLabels.get(key);
+      // In use already: whoever uses it sees to it that it stays.
+      if (known !== undefined && known.references > 0) return known;
+      if (known?.learned === true && (await this.#options.agreement!.reuse(known.identity))) {
+        if (this.#byLabels.get(key) === known) return known;
+        continue;
+      }
+      const agreed = await this.#agree(labels, known?.identity.id);
+      this.learn(agreed!);
+      const entry = this.#byLabels.get(key);
+      if (entry !== undefined) return entry;
+      // Endpoints here use the number for other labels, from a time before this cluster: they are moving off it.
+      await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
+    }
+    throw new WeirError('IDENTITY_BUSY', 'their number is still in use for other labels', { object: key });
+  }
+
+  /** Asks for each label set once at a time. */
+  #agree(labels: readonly Label[], preferred?: IdentityId): Promise<Identity> | undefined {
+    const { agreement } = this.#options;
+    const key = labelSetKey(labels);
+    const asked = this.#agreeing.get(key);
+    if (asked !== undefined || agreement === undefined) return asked;
+    const asking = agreement.agree(labels, preferred).finally(() => this.#agreeing.delete(key));
+    this.#agreeing.set(key, asking);
+    return asking;
+  }
+
   async #save(entry: Entry): Promise<void> {
     this.#unsaved.add(entry);
     await this.#file.write(this.#stored());
@@ -200,7 +273,7 @@ export class IdentityAllocator {
   }
 
   #insert(identity: Identity): Entry {
-    const entry: Entry = { identity, references: 0, learned: false };
+    const entry: Entry = { identity, since: this.#options.clock.now(), references: 0, learned: false };
     this.#byId.set(identity.id, entry);
     this.#byLabels.set(labelSetKey(identity.labels), entry);
     this.#options.onChange({ added: [identity], removed: [] });

@@ -2,6 +2,7 @@ import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE, type Identity, type IdentityId } from '../model/identity.ts';
 import { canonicalLabels, type Label } from '../model/labels.ts';
+import type { IdentityAgreement } from './agreement.ts';
 import { IdentityAllocator, type IdentityChanges } from './allocator.ts';
 import { RESERVED_IDENTITIES, reservedIdentity, scopeOf } from './reserved.ts';
 
@@ -11,6 +12,8 @@ export interface RegistryOptions {
   readonly clock: Clock;
   /** Called in the turn in which an identity appears or disappears, before anybody can use it. */
   readonly onChange: (changes: IdentityChanges) => void;
+  /** How the numbers of pods' labels are agreed on with other nodes; absent: this node alone says. */
+  readonly agreement?: IdentityAgreement;
   /** Somebody holds an identity whose labels have another number from now on, because the cluster knows them by that. */
   readonly onRenumbered?: () => void;
   readonly graceMs?: number;
@@ -28,11 +31,11 @@ export class IdentityRegistry {
 
   /** Takes up the numbers of the last run. Files that do not decode are set aside and told in `problems`. */
   static async open(options: RegistryOptions): Promise<{ registry: IdentityRegistry; problems: WeirError[] }> {
-    const { stateDir, ...common } = options;
-    const open = (name: string, file: string, scope: { first: number; last: number }) =>
-      IdentityAllocator.open({ ...common, name, scope, path: `${stateDir}/${file}` });
+    const { stateDir, agreement, ...common } = options;
+    const open = (name: string, file: string, scope: { first: number; last: number }, agreed = {}) =>
+      IdentityAllocator.open({ ...common, ...agreed, name, scope, path: `${stateDir}/${file}` });
     const [cluster, local, remoteNode] = await Promise.all([
-      open('cluster', 'identities.json', IDENTITY_SCOPE.cluster),
+      open('cluster', 'identities.json', IDENTITY_SCOPE.cluster, agreement === undefined ? {} : { agreement }),
       open('node', 'local-identities.json', { ...IDENTITY_SCOPE.local, first: IDENTITY_SCOPE.local.first + 1 }),
       open('remote nodes', 'node-identities.json', {
         ...IDENTITY_SCOPE.remoteNode,
@@ -79,6 +82,21 @@ export class IdentityRegistry {
   /** The cluster no longer knows the identity; it lives on as long as somebody here holds it. */
   forget(id: IdentityId): void {
     this.#allocators.cluster.forget(id);
+  }
+
+  /** Identities that are in use here and that the cluster does not know. */
+  unagreed(): Identity[] {
+    return this.#allocators.cluster.unagreed();
+  }
+
+  /** Comes to an agreement with the cluster about one of {@link unagreed}. @throws as {@link acquire} */
+  settle(identity: Identity): Promise<void> {
+    return this.#allocators.cluster.settle(identity);
+  }
+
+  /** Since when this node has known an identity of a pod's labels: milliseconds since the epoch. */
+  since(id: IdentityId): number | undefined {
+    return this.#allocators.cluster.since(id);
   }
 
   /** Whether this is the number that the labels have now. */

@@ -3,6 +3,18 @@ import { canonicalLabels, parseLabel } from '../model/labels.ts';
 import type { Resource } from '../model/resource.ts';
 import { Fields } from './fields.ts';
 
+/** On an object that nobody may use yet (`apiserver/identity-objects.ts`). */
+export const UNSETTLED = 'weir.io/unsettled';
+
+/** On an object that is to be collected, with the time since when nobody has used it. */
+export const UNUSED_SINCE = 'io.cilium.heartbeat';
+
+/** Whether the nodes have settled on the identity, and whether it is marked as unused. */
+export function identityMarks(resource: Resource): { readonly settled: boolean; readonly unused: boolean } {
+  const annotations = Fields.of(resource, 'CiliumIdentity').object('metadata').stringMap('annotations');
+  return { settled: !annotations.has(UNSETTLED), unused: annotations.has(UNUSED_SINCE) };
+}
+
 /**
  * A CiliumIdentity: its name is the number, `security-labels` are the labels.
  *

@@ -47,6 +47,7 @@ export const ERROR_CATALOGUE = {
   ENDPOINT_STATE: { status: 409, remedy: 'wait until the endpoint has left its present state' },
   IDENTITY_NOT_FOUND: { status: 404, remedy: 'list the identities with `weir identity list`' },
   IDENTITY_EXHAUSTED: { status: 502, remedy: 'use fewer distinct label sets: exclude labels with the label filter' },
+  IDENTITY_BUSY: { status: 503, remedy: 'try again: endpoints are moving to the numbers of this cluster' },
   MAP_NOT_FOUND: { status: 404, remedy: 'list the maps with `weir map list`' },
   AGENT_UNREACHABLE: { status: 503, remedy: 'start weir-agent, or name its socket with --socket' },
   AGENT_LOST: {

@@ -11,7 +11,8 @@ import {
   type JsonObject,
   type WatchMessage,
 } from './client.ts';
-import { IdentityObjects, UNSETTLED, UNUSED_SINCE } from './identity-objects.ts';
+import { UNSETTLED, UNUSED_SINCE } from '../cilium-identity.ts';
+import { IdentityObjects } from './identity-objects.ts';
 
 interface Stored {
   readonly metadata: {

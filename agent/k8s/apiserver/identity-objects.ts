@@ -23,15 +23,10 @@ import { createHash } from 'node:crypto';
 import { WeirError } from '../../model/errors.ts';
 import { IDENTITY_SCOPE, identityId, type Identity, type IdentityId } from '../../model/identity.ts';
 import { canonicalLabels, labelSetKey, parseLabel, type Label } from '../../model/labels.ts';
+import { UNSETTLED, UNUSED_SINCE } from '../cilium-identity.ts';
 import { collectionPath, preferredApiVersion } from '../kinds.ts';
 import { isRecord } from '../object-meta.ts';
 import { isRefusal, PATCH, type ApiServer, type JsonObject } from './client.ts';
-
-/** On an object that nobody may use yet. */
-export const UNSETTLED = 'weir.io/unsettled';
-
-/** On an object that is to be collected, with the time since when nobody has used it. */
-export const UNUSED_SINCE = 'io.cilium.heartbeat';
 
 const LABELS_HASH = 'weir.io/labels-hash';
 const NAMESPACE = 'io.kubernetes.pod.namespace';
