@@ -3,7 +3,7 @@
  *
  * An API server makes one thing atomic: what happens to one object of one name. Numbers are names, so no two label sets get
  * one number; that no label set gets two needs more, because two nodes may try different names. A node that wants an
- * identity repeats:
+ * identity, having heard of none, does step 3 and then repeats:
  *
  *  1. List the objects of the label set (by a hash, a label of the object; the list is never older than the request).
  *  2. One of them is settled: that is the identity.
@@ -77,6 +77,8 @@ export class IdentityObjects {
     const canonical = canonicalLabels(labels);
     const key = labelSetKey(canonical);
     const order = new Sequence(key, this.#scope, preferred);
+    // Who asks has heard of none, so there most likely is none: one list is saved by not looking first.
+    await this.#create(canonical, order);
     for (let round = 0; round < ROUNDS; round++) {
       const found = await this.#find(canonical);
       const settled = found.filter((candidate) => candidate.settled).sort((a, b) => a.id - b.id)[0];
