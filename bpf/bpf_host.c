@@ -12,6 +12,8 @@
 #include "lib/host_firewall.h"
 #include "lib/identity.h"
 #include "lib/maps.h"
+#include "lib/mark.h"
+#include "lib/overlay.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/scratch.h"
@@ -50,6 +52,9 @@ int from_netdev(struct __sk_buff *skb)
 	/* This node's pods are not out there: who claims to be one on the wire is lying. */
 	if (is_pod(local_endpoint(packet->family, &packet->flow.source)))
 		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	/* And those of other nodes come through the tunnel. */
+	if (tunnel && tunnel_to_endpoint(packet->family, &packet->flow.source))
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
 	packet->peer_identity = identity_of_source(packet->family, &packet->flow.source);
 	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
 	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
@@ -74,6 +79,46 @@ int to_netdev(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
+/*
+ * On whose behalf the host's stack sends a packet through the tunnel; IDENTITY_UNKNOWN when it must not. The other node
+ * believes what is said, so an address alone makes nobody a pod of the cluster: a pod of this node is one by the device
+ * that its packet came from.
+ */
+ALWAYS_INLINE __u32 tunnelled_identity(struct __sk_buff *skb, const struct packet *packet)
+{
+	const struct endpoint_info *local;
+
+	if (sent_by_local_socket(skb) && has_mark(skb->mark, MARK_PROXY_EGRESS))
+		return identity_of_mark(skb->mark);
+	/* Nothing that was received lacks this: it is what the stack makes itself, with a socket or, as a SYN-ACK, without. */
+	if (!skb->ingress_ifindex)
+		return IDENTITY_HOST;
+	local = local_endpoint(packet->family, &packet->flow.source);
+	if (is_pod(local))
+		return skb->ingress_ifindex == local->ifindex ? local->identity : IDENTITY_UNKNOWN;
+	return identity_of_world(packet->family, &packet->flow.source);
+}
+
+/* Sends what the host's stack has for a pod of another node through the tunnel. */
+ALWAYS_INLINE int to_other_node(struct __sk_buff *skb, struct packet *packet)
+{
+	const struct node_address *node = tunnel_to_endpoint(packet->family, &packet->flow.destination);
+	int reason;
+
+	if (!node)
+		node = tunnel_to_prefix(packet->family, &packet->flow.destination);
+	if (!node)
+		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
+	packet->identity = tunnelled_identity(skb, packet);
+	if (packet->identity == IDENTITY_UNKNOWN)
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	reason = set_tunnel(skb, node, packet->identity);
+	if (reason)
+		return drop(skb, packet, reason, 0);
+	forwarded(skb, packet, TRACE_TO_OVERLAY, false);
+	return bpf_redirect(tunnel_ifindex, 0);
+}
+
 SEC("tc")
 int from_host(struct __sk_buff *skb)
 {
@@ -89,6 +134,8 @@ int from_host(struct __sk_buff *skb)
 	if (stays_on_link(packet->family, &packet->flow.destination))
 		return TCX_NEXT;
 	local = local_endpoint(packet->family, &packet->flow.destination);
+	if (tunnel && !local)
+		return to_other_node(skb, packet);
 	if (!is_pod(local))
 		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
 	/* Through the pod's own to_container, which judges: the socket that proves the host travels with the packet. */

@@ -13,6 +13,7 @@
 #include "lib/judge.h"
 #include "lib/maps.h"
 #include "lib/neighbour.h"
+#include "lib/overlay.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/proxy.h"
@@ -41,6 +42,22 @@ ALWAYS_INLINE bool is_own_address(__u8 family, const union addr *address)
 	if (family == FAMILY_IPV4)
 		return endpoint_ipv4 && address->v4 == endpoint_ipv4;
 	return is_own_ipv6(address);
+}
+
+/* Sends what is for a pod of another node through the tunnel. Returns TC_ACT_UNSPEC when it is not. */
+ALWAYS_INLINE int to_other_node(struct __sk_buff *skb, struct packet *packet, bool remarkable)
+{
+	const struct node_address *node = tunnel_to_endpoint(packet->family, &packet->flow.destination);
+	int reason;
+
+	/* What is too large goes by the host's stack, which knows the tunnel's size, and tells the pod or cuts the packet. */
+	if (!node || !fits_tunnel(skb, packet))
+		return TC_ACT_UNSPEC;
+	reason = set_tunnel(skb, node, endpoint_identity);
+	if (reason)
+		return drop(skb, packet, reason, 0);
+	forwarded(skb, packet, TRACE_TO_OVERLAY, remarkable);
+	return bpf_redirect(tunnel_ifindex, 0);
 }
 
 SEC("tc")
@@ -81,6 +98,12 @@ int from_container(struct __sk_buff *skb)
 	if (packet->peer_endpoint) {
 		forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
 		return call_ingress_policy(skb, packet, packet->peer_endpoint, endpoint_identity);
+	}
+	if (tunnel) {
+		int verdict = to_other_node(skb, packet, remarkable);
+
+		if (verdict != TC_ACT_UNSPEC)
+			return verdict;
 	}
 	forwarded(skb, packet, TRACE_TO_STACK, remarkable);
 	return TC_ACT_OK;

@@ -10,6 +10,7 @@ import { programInfo } from '../agent/kernel/bpf-info.ts';
 import {
   bpfHostConfigVariables,
   bpfLxcConfigVariables,
+  bpfOverlayConfigVariables,
   bpfSockConfigVariables,
   type ConfigVariable,
 } from '../bpf/gen/config.ts';
@@ -19,6 +20,7 @@ import { TestNode } from '../test/datapath/node.ts';
 const VARIABLES = {
   bpf_lxc: bpfLxcConfigVariables,
   bpf_host: bpfHostConfigVariables,
+  bpf_overlay: bpfOverlayConfigVariables,
   bpf_sock: bpfSockConfigVariables,
 } as const;
 

@@ -8,9 +8,12 @@ import { Loader, type ProgramSettings } from './loader.ts';
 import { MapCatalogue } from './maps/catalogue.ts';
 import { writeNodeConfig } from './maps/nodeconfig.ts';
 import { NodeMaps, type MapSizes } from './node-maps.ts';
+import { RemoteNodeMaps } from './maps/remote-nodes.ts';
 import { NodeRoutes } from './node-routes.ts';
 import { setUpNode, tearDownNode, type NodeNetwork } from './node-network.ts';
 import { Pins } from './pins.ts';
+import { KernelRemoteNodes } from './remote-nodes.ts';
+import { openTunnel, TUNNEL_DEVICE } from './tunnel-device.ts';
 
 export interface KernelNodeOptions {
   /** Folder on a BPF file system, which is mounted when absent. */
@@ -42,7 +45,7 @@ export class KernelNode implements Disposable {
   readonly maps: NodeMaps;
   readonly endpoints: KernelDatapath;
   readonly catalogue: MapCatalogue;
-  readonly nodes: NodeRoutes;
+  readonly nodes: KernelRemoteNodes;
   readonly #stack: DisposableStack;
 
   private constructor(parts: Omit<KernelNode, typeof Symbol.dispose>, stack: DisposableStack) {
@@ -65,14 +68,20 @@ export class KernelNode implements Disposable {
     const maps = undo.use(NodeMaps.open(pins, options.sizes));
     const loader = await Loader.create(options.objects, pins, maps, options.settings);
     const network = setUpNode(options);
+    loader.settings = { ...loader.settings, ...tunnelSettings(network, options.routing) };
     describeNode(maps, network, options.routers);
     await loader.attachDevice('weir_host', network.host.index, ['from_host']);
     await loader.detachDevices(
-      (device) => device !== 'weir_host' && !network.devices.some(({ name }) => name === device),
+      (device) =>
+        !['weir_host', TUNNEL_DEVICE].includes(device) && !network.devices.some(({ name }) => name === device),
     );
     for (const { name, index } of network.devices) await loader.attachDevice(name, index, ['from_netdev', 'to_netdev']);
     if (options.cgroup === undefined) await loader.detachSockets();
     else await loader.attachSockets(options.cgroup);
+    if (network.tunnel !== undefined) {
+      await loader.attachTunnel(TUNNEL_DEVICE, network.tunnel);
+      openTunnel(network.tunnel);
+    } else await loader.detachDevices((device) => device === TUNNEL_DEVICE);
     const devices = undo.use(new Devices());
     const { warmPrograms, onError } = options;
     const policyMapSize = options.sizes?.weir_policy;
@@ -86,7 +95,10 @@ export class KernelNode implements Disposable {
     );
     const catalogue = new MapCatalogue(pins, options.monotonic);
     const { routing, routers } = options;
-    const nodes = new NodeRoutes({ routing, routers, hostIfIndex: network.host.index, mtu: network.mtu });
+    const nodes = new KernelRemoteNodes(
+      new RemoteNodeMaps({ tunnel: maps.get('weir_tunnel'), nodes: maps.get('weir_nodes') }),
+      new NodeRoutes({ routing, routers, hostIfIndex: network.host.index, mtu: network.mtu }),
+    );
     return new KernelNode({ network, maps, endpoints, catalogue, nodes }, undo.move());
   }
 
@@ -109,6 +121,11 @@ export async function uninstall(bpfRoot: string): Promise<void> {
   await Promise.all(devices.endpointLinks().map(({ name }) => devices.deleteLink(name)));
   await tearDownNode();
   await pins.removeAll();
+}
+
+function tunnelSettings({ tunnel, mtu }: NodeNetwork, { underlay, tunnelPort }: Routing): ProgramSettings {
+  if (tunnel === undefined) return { tunnel: false };
+  return { tunnel: true, tunnelIpv6: underlay === 6, tunnelIfindex: tunnel, tunnelMtu: mtu, tunnelPort };
 }
 
 function describeNode(maps: NodeMaps, { host }: NodeNetwork, routers: readonly Address[]): void {

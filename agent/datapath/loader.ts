@@ -5,6 +5,7 @@ import {
   CONFIG_SECTION,
   writeBpfHostConfig,
   writeBpfLxcConfig,
+  writeBpfOverlayConfig,
   writeBpfSockConfig,
   type BpfLxcConfig,
 } from '../../bpf/gen/config.ts';
@@ -36,6 +37,11 @@ export type ProgramSettings = Partial<
     | 'tcpSynSeconds'
     | 'tcpClosingSeconds'
     | 'otherSeconds'
+    | 'tunnel'
+    | 'tunnelIpv6'
+    | 'tunnelIfindex'
+    | 'tunnelMtu'
+    | 'tunnelPort'
   >
 >;
 
@@ -48,6 +54,8 @@ const NODE_HOOKS: Readonly<Record<NodeHook, TcxHook>> = {
   from_netdev: 'ingress',
   to_netdev: 'egress',
   from_host: 'egress',
+  from_overlay: 'ingress',
+  to_overlay: 'egress',
 };
 
 const SOCKET_HOOK_NAMES = Object.keys(SOCKET_HOOKS) as SocketHook[];
@@ -74,10 +82,9 @@ export class Loader {
    * @throws WeirError CONFIG_INVALID when one cannot be read
    */
   static async create(folder: string, pins: Pins, maps: NodeMaps, settings: ProgramSettings = {}): Promise<Loader> {
-    const [lxc, host, sock] = await Promise.all(
-      (['bpf_lxc', 'bpf_host', 'bpf_sock'] as const).map((name) => readObject(folder, name)),
-    );
-    return new Loader({ bpf_lxc: lxc!, bpf_host: host!, bpf_sock: sock! }, pins, maps, settings);
+    const names = Object.keys(OBJECTS) as ObjectName[];
+    const objects = await Promise.all(names.map(async (name) => [name, await readObject(folder, name)] as const));
+    return new Loader(Object.fromEntries(objects) as Record<ObjectName, Buffer>, pins, maps, settings);
   }
 
   /**
@@ -177,6 +184,22 @@ export class Loader {
         [CONFIG_SECTION]: (bytes) => writeBpfHostConfig(viewOf(bytes), { ...this.settings, deviceIfindex: ifindex }),
       },
     });
+    await this.#attachNode(object, device, ifindex, programs);
+  }
+
+  /**
+   * Attaches the tunnel's programs to its device.
+   *
+   * @throws LoadError BPF_LOAD_FAILED; KernelError SYSCALL_FAILED
+   */
+  async attachTunnel(device: string, ifindex: IfIndex): Promise<void> {
+    using object = await this.#load('bpf_overlay', `bpf_overlay of ${device}`, {
+      data: { [CONFIG_SECTION]: (bytes) => writeBpfOverlayConfig(viewOf(bytes), this.settings) },
+    });
+    await this.#attachNode(object, device, ifindex, ['from_overlay', 'to_overlay']);
+  }
+
+  async #attachNode(object: BpfObject, device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<void> {
     await allDone(
       programs.map(async (name) => {
         const pin = this.#pins.nodeLink(device, name);

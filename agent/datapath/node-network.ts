@@ -1,4 +1,5 @@
 import { formatAddress, type Address, type Cidr } from '../model/address.ts';
+import type { Routing } from '../model/datapath.ts';
 import type { IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { Mac } from '../model/mac.ts';
@@ -7,6 +8,7 @@ import { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { addAddress, deleteAddress } from '../kernel/rtnl-address.ts';
 import { changeLink, createVeth, type Link } from '../kernel/rtnl-link.ts';
 import { deleteRoute, setRoute, type Route } from '../kernel/rtnl-route.ts';
+import { podMtu, setUpTunnel, TUNNEL_DEVICE } from './tunnel-device.ts';
 import { isNodeRoute } from './node-routes.ts';
 import { readSysctl, writeSysctl, type SysctlName } from '../kernel/sysctl.ts';
 import { forgetProxyRouting, routeToProxies } from './proxy-routing.ts';
@@ -21,15 +23,19 @@ export interface NodeNetworkOptions {
   readonly podCidrs: readonly Cidr[];
   /** Interfaces to the network; empty: those of the default routes. */
   readonly devices: readonly string[];
-  /** Bytes; absent: the smallest of the devices'. */
+  /** Of the network, in bytes; absent: the smallest of the devices'. */
   readonly mtu?: number;
+  readonly routing: Routing;
 }
 
 /** What stands after {@link setUpNode}. */
 export interface NodeNetwork {
   readonly host: { readonly index: IfIndex; readonly mac: Mac };
   readonly devices: readonly Link[];
+  /** Of pods, in bytes. */
   readonly mtu: number;
+  /** Interface index of the tunnel's device; undefined where packets are routed. */
+  readonly tunnel: IfIndex | undefined;
 }
 
 const DEFAULT_MTU = 1500;
@@ -43,13 +49,15 @@ const DEFAULT_MTU = 1500;
 export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
   using links = Rtnetlink.open();
   const devices = networkDevices(links, options.devices);
-  const mtu = options.mtu ?? Math.min(DEFAULT_MTU, ...devices.map((device) => device.mtu));
+  const networkMtu = options.mtu ?? Math.min(DEFAULT_MTU, ...devices.map((device) => device.mtu));
   const families = new Set(options.podCidrs.map(({ address }) => address.family));
+  const mtu = podMtu(networkMtu, options.routing, families);
   setUpForwarding(
     devices.map(({ name }) => name),
     families,
   );
   routeToProxies(links, families);
+  const tunnel = setUpTunnel(links, options.routing, mtu);
   const host = hostDevice(links, mtu);
   const wanted = options.routers.map((address) => ({
     index: host.index,
@@ -66,13 +74,14 @@ export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
     ...wanted.map((address) => addAddress(address)),
     ...options.podCidrs.map((cidr) => setRoute(refusal(cidr))),
   );
-  return { host: { index: host.index, mac: host.mac! }, devices, mtu };
+  return { host: { index: host.index, mac: host.mac! }, devices, mtu, tunnel };
 }
 
 /** Takes away what {@link setUpNode} made; forwarding stays on, for others may have come to need it. */
 export async function tearDownNode(): Promise<void> {
   using links = Rtnetlink.open();
   await links.removeLink(HOST_DEVICE);
+  await links.removeLink(TUNNEL_DEVICE);
   forgetProxyRouting(links);
   for (const family of [4, 6] as const) {
     for (const route of links.routes(family)) {
@@ -107,7 +116,8 @@ function hostDevice(links: Rtnetlink, mtu: number): Link {
       remedy: `delete ${HOST_DEVICE} and start the agent again`,
     });
   }
-  for (const { index } of [host, net]) links.apply(changeLink(index, { up: true, mtu }));
+  // Nobody answers on the other end: what is routed here is for the programs.
+  for (const { index } of [host, net]) links.apply(changeLink(index, { up: true, mtu, noArp: true }));
   return host;
 }
 

@@ -8,7 +8,7 @@ import { ensureBpffs } from '../kernel/mount.ts';
 /** Programs of an endpoint that are attached to its link. */
 export type EndpointHook = 'from_container' | 'to_container';
 /** Programs of the node's own devices. */
-export type NodeHook = 'from_netdev' | 'to_netdev' | 'from_host';
+export type NodeHook = 'from_netdev' | 'to_netdev' | 'from_host' | 'from_overlay' | 'to_overlay';
 
 const POLICY_MAP = /^weir_policy_(\d+)$/;
 

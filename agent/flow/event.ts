@@ -18,8 +18,10 @@ import {
   MATCH_L4_ONLY,
   MATCH_PROTO_ONLY,
   TRACE_FROM_NETWORK,
+  TRACE_FROM_OVERLAY,
   TRACE_TO_ENDPOINT,
   TRACE_TO_NETWORK,
+  TRACE_TO_OVERLAY,
   TRACE_TO_PROXY,
   TRACE_TO_STACK,
   VERDICT_ALLOW,
@@ -80,7 +82,8 @@ export type FlowEvent = Common &
       }
   );
 
-export type TracePoint = 'to-endpoint' | 'to-stack' | 'from-network' | 'to-network' | 'to-proxy';
+export type TracePoint =
+  'to-endpoint' | 'to-stack' | 'from-network' | 'to-network' | 'to-proxy' | 'from-overlay' | 'to-overlay';
 export type PolicyVerdict = 'allow' | 'deny' | 'audit' | 'redirect';
 export type MatchKind = 'none' | 'L3-Only' | 'L3-L4' | 'L4-Only' | 'all' | 'L3-Proto' | 'Proto-Only';
 
@@ -96,6 +99,8 @@ const POINTS = new Map<number, TracePoint>([
   [TRACE_FROM_NETWORK, 'from-network'],
   [TRACE_TO_NETWORK, 'to-network'],
   [TRACE_TO_PROXY, 'to-proxy'],
+  [TRACE_FROM_OVERLAY, 'from-overlay'],
+  [TRACE_TO_OVERLAY, 'to-overlay'],
 ]);
 const VERDICTS = new Map<number, PolicyVerdict>([
   [VERDICT_ALLOW, 'allow'],

@@ -42,7 +42,7 @@ describe('identity allocator', () => {
     clock = new FakeClock();
     seen = [];
   });
-  afterEach(() => rm(dir, { recursive: true, force: true }));
+  afterEach(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
 
   const open = (scope = { first: 256, last: 65535 }) =>
     IdentityAllocator.open({

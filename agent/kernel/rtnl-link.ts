@@ -22,6 +22,8 @@ export interface Link {
   readonly kind: string | undefined;
   /** Index of the peer of a veth, in the peer's namespace. */
   readonly peerIndex: IfIndex | undefined;
+  /** UDP port of a VXLAN device. */
+  readonly vxlanPort: number | undefined;
 }
 
 const IFLA = {
@@ -84,9 +86,11 @@ export function createVxlan(spec: {
   readonly name: string;
   readonly port: number;
   readonly mtu?: number;
+  /** Switch it on; true when absent. */
+  readonly up?: boolean;
 }): NetlinkRequest {
   const body = messageBody(
-    formatLink({ flags: { up: true }, change: { up: true } }),
+    formatLink(spec.up === false ? {} : { flags: { up: true }, change: { up: true } }),
     attribute(IFLA.IFNAME, spec.name),
     ...(spec.mtu === undefined ? [] : [attribute(IFLA.MTU, spec.mtu)]),
     linkInfo(
@@ -106,6 +110,8 @@ export interface LinkChange {
   readonly mac?: Mac;
   /** Only while the link is down. */
   readonly name?: string;
+  /** Whether neighbours are not asked for: all have the link's own address. */
+  readonly noArp?: boolean;
   /** Moves the link to another namespace. */
   readonly netnsFd?: number;
 }
@@ -116,11 +122,15 @@ export function changeLink(index: IfIndex, change: LinkChange): NetlinkRequest {
   if (change.mac !== undefined) attributes.push(attribute(IFLA.ADDRESS, change.mac));
   if (change.name !== undefined) attributes.push(attribute(IFLA.IFNAME, change.name));
   if (change.netnsFd !== undefined) attributes.push(attribute(IFLA.NET_NS_FD, change.netnsFd));
-  const flags =
-    change.up === undefined
-      ? {}
-      : { change: { up: true as const }, ...(change.up ? { flags: { up: true as const } } : {}) };
-  const body = messageBody(formatLink({ index, ...flags }), ...attributes);
+  const { up, noArp } = change;
+  const body = messageBody(
+    formatLink({
+      index,
+      change: { ...(up !== undefined && { up: true }), ...(noArp !== undefined && { noarp: true }) },
+      flags: { ...(up === true && { up: true }), ...(noArp === true && { noarp: true }) },
+    }),
+    ...attributes,
+  );
   return { type: RTM.NEWLINK, flags: 0, body, operation: `change link ${index} (${Object.keys(change).join(', ')})` };
 }
 
@@ -146,7 +156,14 @@ const LINK_HEADER = 16;
 /** Reads an RTM_NEWLINK body. */
 export function parseLinkMessage(body: Buffer): Link {
   const header = parseLink(body.subarray(0, LINK_HEADER));
-  const found: { name: string; mac?: Mac; mtu: number; kind?: string; peerIndex?: IfIndex } = { name: '', mtu: 0 };
+  const found: {
+    name: string;
+    mac?: Mac;
+    mtu: number;
+    kind?: string;
+    peerIndex?: IfIndex;
+    vxlanPort?: number | undefined;
+  } = { name: '', mtu: 0 };
   parseAttributes(body.subarray(LINK_HEADER), ({ type, data }) => {
     if (type === IFLA.IFNAME) found.name = readCString(data);
     else if (type === IFLA.MTU) found.mtu = data.readUInt32LE();
@@ -155,6 +172,7 @@ export function parseLinkMessage(body: Buffer): Link {
     else if (type === IFLA.LINKINFO) {
       parseAttributes(data, (info) => {
         if (info.type === IFLA_INFO_KIND) found.kind = readCString(info.data);
+        else if (info.type === IFLA_INFO_DATA && found.kind === 'vxlan') found.vxlanPort = vxlanPort(info.data);
       });
     }
   });
@@ -167,5 +185,14 @@ export function parseLinkMessage(body: Buffer): Link {
     carrier: header.flags?.lowerUp === true,
     kind: found.kind,
     peerIndex: found.peerIndex,
+    vxlanPort: found.vxlanPort,
   };
+}
+
+function vxlanPort(data: Buffer): number | undefined {
+  let port: number | undefined;
+  parseAttributes(data, (item) => {
+    if (item.type === IFLA_VXLAN.PORT) port = item.data.readUInt16BE();
+  });
+  return port;
 }

@@ -28,6 +28,16 @@ export interface BpfHostConfig {
   readonly traceEveryPacket: boolean;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
+  /** Packets for pods of other nodes travel inside others (one byte) */
+  readonly tunnel: boolean;
+  /** The packets outside are IPv6 (one byte) */
+  readonly tunnelIpv6: boolean;
+  /** Interface index of weir_vxlan (32 bits, host order) */
+  readonly tunnelIfindex: number;
+  /** UDP port of the tunnel between nodes; 0 when there is none (16 bits, network order in memory) */
+  readonly tunnelPort: number;
+  /** Bytes of the largest IP packet that fits into the tunnel (32 bits, host order) */
+  readonly tunnelMtu: number;
   /** Lifetime of an idle established TCP connection (32 bits, host order) */
   readonly tcpEstablishedSeconds: number;
   /** Lifetime of a TCP connection that nobody answered (32 bits, host order) */
@@ -46,8 +56,6 @@ export interface BpfHostConfig {
   readonly deviceIfindex: number;
   /** Judge what the device brings for the node and takes from it, as the policy of an endpoint (one byte) */
   readonly hostFirewall: boolean;
-  /** UDP port of the tunnel between nodes; 0 when there is none (16 bits, network order in memory) */
-  readonly tunnelPort: number;
   /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
   readonly maglevTableSize: number;
 }
@@ -59,21 +67,25 @@ export const bpfHostConfigVariables = {
   traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
   traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
   policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tcpEstablishedSeconds: { offset: 8, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 12, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 16, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  endpointId: { offset: 24, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
-  endpointIdentity: { offset: 28, size: 4, type: 'number', description: "Security identity of the endpoint" },
-  auditMode: { offset: 32, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
-  deviceIfindex: { offset: 36, size: 4, type: 'number', description: "Interface index of the device that the programs are attached to" },
-  hostFirewall: { offset: 40, size: 1, type: 'boolean', description: "Judge what the device brings for the node and takes from it, as the policy of an endpoint" },
-  tunnelPort: { offset: 42, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
-  maglevTableSize: { offset: 44, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  endpointId: { offset: 36, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
+  endpointIdentity: { offset: 40, size: 4, type: 'number', description: "Security identity of the endpoint" },
+  auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  deviceIfindex: { offset: 48, size: 4, type: 'number', description: "Interface index of the device that the programs are attached to" },
+  hostFirewall: { offset: 52, size: 1, type: 'boolean', description: "Judge what the device brings for the node and takes from it, as the policy of an endpoint" },
+  maglevTableSize: { offset: 56, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfHostConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_host.o`. */
-export const bpfHostConfigSize = 48;
+export const bpfHostConfigSize = 60;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig>): void {
@@ -82,17 +94,21 @@ export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
   if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
   if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(8, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(12, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(16, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(20, values.otherSeconds, true);
-  if (values.endpointId !== undefined) view.setUint16(24, values.endpointId, true);
-  if (values.endpointIdentity !== undefined) view.setUint32(28, values.endpointIdentity, true);
-  if (values.auditMode !== undefined) view.setUint8(32, values.auditMode ? 1 : 0);
-  if (values.deviceIfindex !== undefined) view.setUint32(36, values.deviceIfindex, true);
-  if (values.hostFirewall !== undefined) view.setUint8(40, values.hostFirewall ? 1 : 0);
-  if (values.tunnelPort !== undefined) view.setUint16(42, values.tunnelPort, false);
-  if (values.maglevTableSize !== undefined) view.setUint32(44, values.maglevTableSize, true);
+  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
+  if (values.endpointId !== undefined) view.setUint16(36, values.endpointId, true);
+  if (values.endpointIdentity !== undefined) view.setUint32(40, values.endpointIdentity, true);
+  if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
+  if (values.deviceIfindex !== undefined) view.setUint32(48, values.deviceIfindex, true);
+  if (values.hostFirewall !== undefined) view.setUint8(52, values.hostFirewall ? 1 : 0);
+  if (values.maglevTableSize !== undefined) view.setUint32(56, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_lxc.o`; numbers in host order, whatever their order in memory. */
@@ -107,6 +123,16 @@ export interface BpfLxcConfig {
   readonly traceEveryPacket: boolean;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
+  /** Packets for pods of other nodes travel inside others (one byte) */
+  readonly tunnel: boolean;
+  /** The packets outside are IPv6 (one byte) */
+  readonly tunnelIpv6: boolean;
+  /** Interface index of weir_vxlan (32 bits, host order) */
+  readonly tunnelIfindex: number;
+  /** UDP port of the tunnel between nodes; 0 when there is none (16 bits, network order in memory) */
+  readonly tunnelPort: number;
+  /** Bytes of the largest IP packet that fits into the tunnel (32 bits, host order) */
+  readonly tunnelMtu: number;
   /** Lifetime of an idle established TCP connection (32 bits, host order) */
   readonly tcpEstablishedSeconds: number;
   /** Lifetime of a TCP connection that nobody answered (32 bits, host order) */
@@ -142,23 +168,28 @@ export const bpfLxcConfigVariables = {
   traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
   traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
   policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tcpEstablishedSeconds: { offset: 8, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 12, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 16, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  endpointId: { offset: 24, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
-  endpointIdentity: { offset: 28, size: 4, type: 'number', description: "Security identity of the endpoint" },
-  auditMode: { offset: 32, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
-  endpointIpv4: { offset: 36, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
-  endpointIpv6: { offset: 40, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
-  endpointMac: { offset: 56, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
-  hostMac: { offset: 64, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
-  endpointIfindex: { offset: 72, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
-  maglevTableSize: { offset: 76, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  endpointId: { offset: 36, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
+  endpointIdentity: { offset: 40, size: 4, type: 'number', description: "Security identity of the endpoint" },
+  auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  endpointIpv4: { offset: 48, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
+  endpointIpv6: { offset: 56, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
+  endpointMac: { offset: 72, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
+  hostMac: { offset: 80, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
+  endpointIfindex: { offset: 88, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
+  maglevTableSize: { offset: 92, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_lxc.o`. */
-export const bpfLxcConfigSize = 80;
+export const bpfLxcConfigSize = 96;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>): void {
@@ -167,19 +198,95 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
   if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
   if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(8, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(12, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(16, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(20, values.otherSeconds, true);
-  if (values.endpointId !== undefined) view.setUint16(24, values.endpointId, true);
-  if (values.endpointIdentity !== undefined) view.setUint32(28, values.endpointIdentity, true);
-  if (values.auditMode !== undefined) view.setUint8(32, values.auditMode ? 1 : 0);
-  if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 36, 4);
-  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 40, 16);
-  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 56, 6);
-  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 64, 6);
-  if (values.endpointIfindex !== undefined) view.setUint32(72, values.endpointIfindex, true);
-  if (values.maglevTableSize !== undefined) view.setUint32(76, values.maglevTableSize, true);
+  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
+  if (values.endpointId !== undefined) view.setUint16(36, values.endpointId, true);
+  if (values.endpointIdentity !== undefined) view.setUint32(40, values.endpointIdentity, true);
+  if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
+  if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 48, 4);
+  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 56, 16);
+  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 72, 6);
+  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 80, 6);
+  if (values.endpointIfindex !== undefined) view.setUint32(88, values.endpointIfindex, true);
+  if (values.maglevTableSize !== undefined) view.setUint32(92, values.maglevTableSize, true);
+}
+
+/** Config of `bpf_overlay.o`; numbers in host order, whatever their order in memory. */
+export interface BpfOverlayConfig {
+  /** Report every dropped packet in weir_events (one byte) */
+  readonly dropEvents: boolean;
+  /** Report the policy verdict on every new connection in weir_events (one byte) */
+  readonly verdictEvents: boolean;
+  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  readonly traceEvents: boolean;
+  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
+  readonly traceEveryPacket: boolean;
+  /** Count what each policy entry decides in weir_policystats (one byte) */
+  readonly policyAccounting: boolean;
+  /** Packets for pods of other nodes travel inside others (one byte) */
+  readonly tunnel: boolean;
+  /** The packets outside are IPv6 (one byte) */
+  readonly tunnelIpv6: boolean;
+  /** Interface index of weir_vxlan (32 bits, host order) */
+  readonly tunnelIfindex: number;
+  /** UDP port of the tunnel between nodes; 0 when there is none (16 bits, network order in memory) */
+  readonly tunnelPort: number;
+  /** Bytes of the largest IP packet that fits into the tunnel (32 bits, host order) */
+  readonly tunnelMtu: number;
+  /** Lifetime of an idle established TCP connection (32 bits, host order) */
+  readonly tcpEstablishedSeconds: number;
+  /** Lifetime of a TCP connection that nobody answered (32 bits, host order) */
+  readonly tcpSynSeconds: number;
+  /** Lifetime of a TCP connection after FIN in both directions, or after RST (32 bits, host order) */
+  readonly tcpClosingSeconds: number;
+  /** Lifetime of an idle connection of any other protocol (32 bits, host order) */
+  readonly otherSeconds: number;
+}
+
+/** Where the variables of `bpf_overlay.o` lie in its config section. */
+export const bpfOverlayConfigVariables = {
+  dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
+  verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
+  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
+  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+} as const satisfies Record<keyof BpfOverlayConfig, ConfigVariable>;
+
+/** Bytes of the config section of `bpf_overlay.o`. */
+export const bpfOverlayConfigSize = 36;
+
+/** Writes the given variables over the initial value of the config section; the others keep their defaults. */
+export function writeBpfOverlayConfig(view: DataView, values: Partial<BpfOverlayConfig>): void {
+  if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
+  if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
+  if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
+  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
+  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
+  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
 }
 
 /** Config of `bpf_sock.o`; numbers in host order, whatever their order in memory. */
@@ -194,6 +301,16 @@ export interface BpfSockConfig {
   readonly traceEveryPacket: boolean;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
+  /** Packets for pods of other nodes travel inside others (one byte) */
+  readonly tunnel: boolean;
+  /** The packets outside are IPv6 (one byte) */
+  readonly tunnelIpv6: boolean;
+  /** Interface index of weir_vxlan (32 bits, host order) */
+  readonly tunnelIfindex: number;
+  /** UDP port of the tunnel between nodes; 0 when there is none (16 bits, network order in memory) */
+  readonly tunnelPort: number;
+  /** Bytes of the largest IP packet that fits into the tunnel (32 bits, host order) */
+  readonly tunnelMtu: number;
   /** Lifetime of an idle established TCP connection (32 bits, host order) */
   readonly tcpEstablishedSeconds: number;
   /** Lifetime of a TCP connection that nobody answered (32 bits, host order) */
@@ -215,16 +332,21 @@ export const bpfSockConfigVariables = {
   traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
   traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
   policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tcpEstablishedSeconds: { offset: 8, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 12, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 16, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  maglevTableSize: { offset: 24, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
-  hostNetnsCookie: { offset: 32, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
+  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  maglevTableSize: { offset: 36, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  hostNetnsCookie: { offset: 40, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
 } as const satisfies Record<keyof BpfSockConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_sock.o`. */
-export const bpfSockConfigSize = 40;
+export const bpfSockConfigSize = 48;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig>): void {
@@ -233,10 +355,15 @@ export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
   if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
   if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(8, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(12, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(16, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(20, values.otherSeconds, true);
-  if (values.maglevTableSize !== undefined) view.setUint32(24, values.maglevTableSize, true);
-  if (values.hostNetnsCookie !== undefined) view.setBigUint64(32, values.hostNetnsCookie, true);
+  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
+  if (values.maglevTableSize !== undefined) view.setUint32(36, values.maglevTableSize, true);
+  if (values.hostNetnsCookie !== undefined) view.setBigUint64(40, values.hostNetnsCookie, true);
 }

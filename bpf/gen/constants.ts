@@ -18,8 +18,20 @@ export const FAMILY_IPV6 = 6;
 export const IDENTITY_UNKNOWN = 0;
 export const IDENTITY_HOST = 1;
 export const IDENTITY_WORLD = 2;
+export const IDENTITY_HEALTH = 4;
+export const IDENTITY_INIT = 5;
+export const IDENTITY_REMOTE_NODE = 6;
+export const IDENTITY_KUBE_APISERVER = 7;
+export const IDENTITY_INGRESS = 8;
 export const IDENTITY_WORLD_IPV4 = 9;
 export const IDENTITY_WORLD_IPV6 = 10;
+
+// enum identity_scope
+export const IDENTITY_WELL_KNOWN_FIRST = 100;
+export const IDENTITY_CLUSTER_FIRST = 256;
+export const IDENTITY_CLUSTER_LAST = 65535;
+export const IDENTITY_LOCAL_FIRST = 16777216;
+export const IDENTITY_LOCAL_LAST = 33554431;
 
 // enum endpoint_flags
 export const ENDPOINT_HOST = 1;
@@ -130,6 +142,8 @@ export const TRACE_TO_STACK = 1;
 export const TRACE_FROM_NETWORK = 2;
 export const TRACE_TO_NETWORK = 3;
 export const TRACE_TO_PROXY = 4;
+export const TRACE_FROM_OVERLAY = 5;
+export const TRACE_TO_OVERLAY = 6;
 
 // enum ct_status
 export const CT_STATUS_NEW = 0;
@@ -160,3 +174,5 @@ export const HOOK_POLICY_INGRESS = 3;
 export const HOOK_FROM_NETDEV = 4;
 export const HOOK_TO_NETDEV = 5;
 export const HOOK_FROM_HOST = 6;
+export const HOOK_FROM_OVERLAY = 9;
+export const HOOK_TO_OVERLAY = 10;

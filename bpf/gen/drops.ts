@@ -9,6 +9,7 @@ export const DROP_UNSUPPORTED_L3 = 139;
 export const DROP_MISSED_TAIL_CALL = 140;
 export const DROP_WRITE_ERROR = 141;
 export const DROP_UNKNOWN_L4 = 142;
+export const DROP_NO_TUNNEL_KEY = 147;
 export const DROP_UNKNOWN_TARGET = 150;
 export const DROP_NO_LOCAL_ENDPOINT = 152;
 export const DROP_CSUM_L3 = 153;
@@ -27,6 +28,8 @@ export const DROP_NO_PROXY = 221;
 export const DROP_INVALID_ARP = 222;
 export const DROP_LINK_LOCAL = 223;
 export const DROP_HAIRPIN = 224;
+export const DROP_TUNNEL_PEER = 240;
+export const DROP_TUNNEL_IDENTITY = 241;
 export const DROP_RATE_LIMITED_EVENT = 230;
 
 /** Drop reason → its name in the C sources and what people read. */
@@ -40,6 +43,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [140, { name: 'DROP_MISSED_TAIL_CALL', text: "Missed tail call" }],
   [141, { name: 'DROP_WRITE_ERROR', text: "Error writing to packet" }],
   [142, { name: 'DROP_UNKNOWN_L4', text: "Unknown L4 protocol" }],
+  [147, { name: 'DROP_NO_TUNNEL_KEY', text: "Error retrieving tunnel key" }],
   [150, { name: 'DROP_UNKNOWN_TARGET', text: "Unknown L3 target address" }],
   [152, { name: 'DROP_NO_LOCAL_ENDPOINT', text: "No matching local container found" }],
   [153, { name: 'DROP_CSUM_L3', text: "Error while correcting L3 checksum" }],
@@ -58,5 +62,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [222, { name: 'DROP_INVALID_ARP', text: "Forbidden ARP message" }],
   [223, { name: 'DROP_LINK_LOCAL', text: "Link-local or multicast traffic is not forwarded" }],
   [224, { name: 'DROP_HAIRPIN', text: "Service leads back to its own client" }],
+  [240, { name: 'DROP_TUNNEL_PEER', text: "Tunnelled by an address that is no node's" }],
+  [241, { name: 'DROP_TUNNEL_IDENTITY', text: "Tunnelled with an identity that no node may speak for" }],
   [230, { name: 'DROP_RATE_LIMITED_EVENT', text: "Event lost: the ring buffer is full" }],
 ]);

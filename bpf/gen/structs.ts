@@ -167,6 +167,49 @@ export const ipcacheInfo: Codec<IpcacheInfo> = {
 /** Offsets of the fields of `struct ipcache_info`, in bytes. */
 export const ipcacheInfoOffset = { identity: 0, flags: 4, tunnelFamily: 5, tunnel: 8 } as const;
 
+/** `struct tunnel_info`, 20 bytes. */
+export interface TunnelInfo {
+  /** 8 bits, at 0 */
+  readonly family: number;
+  /** 16 bytes, at 4 */
+  readonly addr: Uint8Array;
+}
+
+export const tunnelInfo: Codec<TunnelInfo> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    family: view.getUint8(at),
+    addr: readBytes(view, at + 4, 16),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 20);
+    view.setUint8(at, value.family);
+    writeBytes(view, value.addr, at + 4, 16);
+  },
+};
+
+/** Offsets of the fields of `struct tunnel_info`, in bytes. */
+export const tunnelInfoOffset = { family: 0, addr: 4 } as const;
+
+/** `struct node_info`, 4 bytes. */
+export interface NodeInfo {
+  /** 32 bits, host order, at 0 */
+  readonly flags: number;
+}
+
+export const nodeInfo: Codec<NodeInfo> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    flags: view.getUint32(at, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setUint32(at, value.flags, true);
+  },
+};
+
+/** Offsets of the fields of `struct node_info`, in bytes. */
+export const nodeInfoOffset = { flags: 0 } as const;
+
 /** `struct policy_key`, 12 bytes. */
 export interface PolicyKey {
   /** 32 bits, host order, at 0 */

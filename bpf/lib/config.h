@@ -31,6 +31,12 @@ CONFIG(bool, trace_every_packet, false,
        "Trace every packet; otherwise only a connection's first packet each way and its end");
 CONFIG(bool, policy_accounting, false, "Count what each policy entry decides in weir_policystats");
 
+CONFIG(bool, tunnel, false, "Packets for pods of other nodes travel inside others");
+CONFIG(bool, tunnel_ipv6, false, "The packets outside are IPv6");
+CONFIG(__u32, tunnel_ifindex, 0, "Interface index of weir_vxlan");
+CONFIG(__be16, tunnel_port, 0, "UDP port of the tunnel between nodes; 0 when there is none");
+CONFIG(__u32, tunnel_mtu, 0, "Bytes of the largest IP packet that fits into the tunnel");
+
 /* None may be below one second: see ct_is_fresh. */
 CONFIG(__u32, tcp_established_seconds, 8000, "Lifetime of an idle established TCP connection");
 CONFIG(__u32, tcp_syn_seconds, 60, "Lifetime of a TCP connection that nobody answered");

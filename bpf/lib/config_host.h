@@ -6,4 +6,3 @@
 
 CONFIG(__u32, device_ifindex, 0, "Interface index of the device that the programs are attached to");
 CONFIG(bool, host_firewall, false, "Judge what the device brings for the node and takes from it, as the policy of an endpoint");
-CONFIG(__be16, tunnel_port, 0, "UDP port of the tunnel between nodes; 0 when there is none");

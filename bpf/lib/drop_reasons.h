@@ -14,6 +14,7 @@
 	X(MISSED_TAIL_CALL, 140, "Missed tail call")                                   \
 	X(WRITE_ERROR, 141, "Error writing to packet")                                 \
 	X(UNKNOWN_L4, 142, "Unknown L4 protocol")                                      \
+	X(NO_TUNNEL_KEY, 147, "Error retrieving tunnel key")                           \
 	X(UNKNOWN_TARGET, 150, "Unknown L3 target address")                            \
 	X(NO_LOCAL_ENDPOINT, 152, "No matching local container found")                 \
 	X(CSUM_L3, 153, "Error while correcting L3 checksum")                          \
@@ -32,6 +33,8 @@
 	X(INVALID_ARP, 222, "Forbidden ARP message")                                   \
 	X(LINK_LOCAL, 223, "Link-local or multicast traffic is not forwarded")         \
 	X(HAIRPIN, 224, "Service leads back to its own client")                        \
+	X(TUNNEL_PEER, 240, "Tunnelled by an address that is no node's")               \
+	X(TUNNEL_IDENTITY, 241, "Tunnelled with an identity that no node may speak for") \
 	X(RATE_LIMITED_EVENT, 230, "Event lost: the ring buffer is full")
 
 #define DROP_ENUMERATOR(name, number, text) DROP_##name = number,

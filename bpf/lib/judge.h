@@ -82,6 +82,17 @@ ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, 
 	return identity_of_source(packet->family, &packet->flow.source);
 }
 
+/* Its node said who it is, through the tunnel, and the ipcache may learn of it later: until then, what its node said stands. */
+ALWAYS_INLINE __u32 identity_of_opener(__u8 family, const union addr *peer, const struct ct_entry *entry)
+{
+	__u32 identity = identity_of_source(family, peer);
+	__u32 told = entry->peer_identity;
+
+	if (tunnel && identity == world(family) && told >= IDENTITY_CLUSTER_FIRST && told <= IDENTITY_CLUSTER_LAST)
+		return told;
+	return identity;
+}
+
 /* The same, when the packet in hand does not open anything: a reply, or an ICMP error. The peer is known by its address. */
 ALWAYS_INLINE __u32 peer_identity_by_address(__u8 family, const union addr *peer, const struct ct_entry *entry)
 {
@@ -91,7 +102,7 @@ ALWAYS_INLINE __u32 peer_identity_by_address(__u8 family, const union addr *peer
 		return IDENTITY_HOST;
 	if (entry->flags & CT_SOURCE_IS_MARKED)
 		return entry->peer_identity;
-	return identity_of_source(family, peer);
+	return identity_of_opener(family, peer, entry);
 }
 
 /* Where the peer of the quoted connection is: the error itself may come from any router on the way. */

@@ -34,8 +34,22 @@ enum reserved_identity {
 	IDENTITY_UNKNOWN    = 0,
 	IDENTITY_HOST       = 1,
 	IDENTITY_WORLD      = 2,
+	IDENTITY_HEALTH     = 4,
+	IDENTITY_INIT       = 5,
+	IDENTITY_REMOTE_NODE = 6,
+	IDENTITY_KUBE_APISERVER = 7,
+	IDENTITY_INGRESS    = 8,
 	IDENTITY_WORLD_IPV4 = 9,
 	IDENTITY_WORLD_IPV6 = 10,
+};
+
+/* Bounds of the identities that more than one node knows, and of those that only their node knows (S1). */
+enum identity_scope {
+	IDENTITY_WELL_KNOWN_FIRST = 100,
+	IDENTITY_CLUSTER_FIRST    = 256,
+	IDENTITY_CLUSTER_LAST     = 65535,
+	IDENTITY_LOCAL_FIRST      = 1 << 24,
+	IDENTITY_LOCAL_LAST       = (2 << 24) - 1,
 };
 
 /* ---- skb->mark: what a packet of this node says of itself (lib/mark.h) ---------------------------------------------------- */
@@ -98,6 +112,21 @@ struct ipcache_info {
 	__u8  tunnel[ADDR_BYTES];
 };
 _Static_assert(sizeof(struct ipcache_info) == 24, "");
+
+/* ---- weir_tunnel: longest prefix of pods' addresses → the node that has them; keys as those of weir_ipcache ------------ */
+
+struct tunnel_info {
+	__u8 family; /* enum family, of the node's address */
+	__u8 pad[3];
+	__u8 addr[ADDR_BYTES];
+};
+_Static_assert(sizeof(struct tunnel_info) == 20, "");
+
+/* ---- weir_nodes: addresses from which other nodes send through the tunnel; keys as those of weir_lxc ------------------- */
+
+struct node_info {
+	__u32 flags; /* none yet */
+};
 
 /* ---- weir_policy_<endpoint>: longest prefix of (identity, direction, protocol, port) → verdict ------------------------- */
 
@@ -441,6 +470,8 @@ enum trace_point {
 	TRACE_FROM_NETWORK = 2,
 	TRACE_TO_NETWORK   = 3,
 	TRACE_TO_PROXY     = 4,
+	TRACE_FROM_OVERLAY = 5,
+	TRACE_TO_OVERLAY   = 6,
 };
 
 /* What conntrack knew of a packet. */
@@ -508,4 +539,6 @@ enum hook {
 	HOOK_FROM_NETDEV    = 4,
 	HOOK_TO_NETDEV      = 5,
 	HOOK_FROM_HOST      = 6,
+	HOOK_FROM_OVERLAY   = 9,
+	HOOK_TO_OVERLAY     = 10,
 };

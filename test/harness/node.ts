@@ -22,6 +22,16 @@ export interface NodeOptions {
   readonly enter?: readonly string[];
   /** Translate services of the sockets of a cgroup of the node's own, to which its pods belong. */
   readonly socketLb?: boolean;
+  /** The network it is on, shared with others; absent: a wire to a world of its own. */
+  readonly network?: NodeNetwork;
+}
+
+/** A network of several nodes. */
+export interface NodeNetwork {
+  /** A host beside the nodes; the network's owner ends it. */
+  readonly world: Netns;
+  /** Gives the node its `eth0`. */
+  join(node: Netns): void;
 }
 
 /** Addresses of a node and of the world host beside it. */
@@ -50,7 +60,7 @@ export class WeirNode implements AsyncDisposable {
     this.#options = options;
     this.name = options.name ?? 'node';
     this.ns = new Netns(this.name);
-    this.world = new Netns('world');
+    this.world = options.network?.world ?? new Netns('world');
     const unique = uniqueName(this.name);
     this.dir = mkdtempSync(path.join(tmpdir(), `${unique}-`));
     this.bpfRoot = `/sys/fs/bpf/${unique}`;
@@ -58,11 +68,16 @@ export class WeirNode implements AsyncDisposable {
     this.socket = path.join(this.dir, 'weir.sock');
     mkdirSync(this.manifests);
     this.cgroup = options.socketLb === true ? makeCgroup(unique) : undefined;
+    if (options.network === undefined) this.#connectWorld(options.podCidrs ?? POD_CIDRS);
+    else options.network.join(this.ns);
+  }
+
+  #connectWorld(podCidrs: readonly string[]): void {
     connect(
       { ns: this.ns, name: 'eth0', addresses: [`${NODE_ADDRESSES.v4}/24`, `${NODE_ADDRESSES.v6}/64`] },
       { ns: this.world, name: 'eth0', addresses: [`${WORLD_ADDRESSES.v4}/24`, `${WORLD_ADDRESSES.v6}/64`] },
     );
-    for (const cidr of options.podCidrs ?? POD_CIDRS) {
+    for (const cidr of podCidrs) {
       this.world.ip(`route add ${cidr} via ${cidr.includes(':') ? NODE_ADDRESSES.v6 : NODE_ADDRESSES.v4}`);
     }
   }
@@ -145,7 +160,7 @@ export class WeirNode implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stopAgent('SIGKILL');
     this.ns[Symbol.dispose]();
-    this.world[Symbol.dispose]();
+    if (this.#options.network === undefined) this.world[Symbol.dispose]();
     rmSync(this.bpfRoot, { recursive: true, force: true });
     if (this.cgroup !== undefined) removeCgroup(this.cgroup);
     rmSync(this.dir, { recursive: true, force: true });

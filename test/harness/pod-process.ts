@@ -14,7 +14,8 @@ let nextHold = 1;
 async function handle(command: Command): Promise<string> {
   switch (command.op) {
     case 'serve':
-      return await serve(command.port);
+      for (const address of command.addresses ?? ['::']) await serve(command.port, address);
+      return 'ok';
     case 'serve-name':
       return await serveName(command.port, command.name);
     case 'ask':
@@ -24,7 +25,9 @@ async function handle(command: Command): Promise<string> {
     case 'udp':
       return await udp(command);
     case 'icmp':
-      return await icmp(command.host, command.timeoutMs);
+      return await icmp(command);
+    case 'bulk':
+      return await bulk(command);
     case 'hold':
       return await hold(command.host, command.port, command.timeoutMs);
     case 'say':
@@ -32,19 +35,18 @@ async function handle(command: Command): Promise<string> {
   }
 }
 
-async function serve(port: number): Promise<string> {
+async function serve(port: number, address: string): Promise<void> {
   const server = net.createServer((socket) => {
     socket.on('error', () => socket.destroy());
     socket.pipe(socket);
   });
-  await new Promise<void>((resolve, reject) => server.on('error', reject).listen(port, '::', resolve));
-  const socket = createSocket({ type: 'udp6' });
+  await new Promise<void>((resolve, reject) => server.on('error', reject).listen(port, address, resolve));
+  const socket = createSocket({ type: address.includes(':') ? 'udp6' : 'udp4' });
   socket.on('message', (message, peer) => socket.send(message, peer.port, peer.address));
   await new Promise<void>((resolve, reject) => {
     socket.on('error', reject);
-    socket.bind(port, '::', resolve);
+    socket.bind(port, address, resolve);
   });
-  return 'ok';
 }
 
 type Exchange = Extract<Command, { op: 'tcp' | 'udp' }>;
@@ -116,8 +118,28 @@ function udp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string>
   });
 }
 
-function icmp(host: string, timeoutMs: number): Promise<string> {
-  const args = ['-n', '-c', '1', '-W', (timeoutMs / 1000).toFixed(2), host];
+function bulk({ host, port, bytes, timeoutMs }: Extract<Command, { op: 'bulk' }>): Promise<string> {
+  const socket = net.connect({ host, port });
+  return new Promise((resolve) => {
+    let left = bytes;
+    const finish = (result: string): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(result);
+    };
+    const timer = setTimeout(() => finish(`timeout, ${left} bytes left`), timeoutMs);
+    socket.on('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
+    socket.on('data', (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left <= 0) finish('ok');
+    });
+    socket.write(Buffer.alloc(bytes));
+  });
+}
+
+function icmp({ host, timeoutMs, bytes }: Extract<Command, { op: 'icmp' }>): Promise<string> {
+  const size = bytes === undefined ? [] : ['-M', 'do', '-s', String(bytes)];
+  const args = ['-n', '-c', '1', '-W', (timeoutMs / 1000).toFixed(2), ...size, host];
   return new Promise((resolve) => {
     execFile('ping', args, (error, stdout) => {
       if (error === null) resolve('ok');

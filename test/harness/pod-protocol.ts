@@ -1,7 +1,10 @@
 /** What the test tells a pod's process to do. */
 export type Command =
-  /** Serve TCP and UDP echo on `port`, v4 and v6. */
-  | { readonly op: 'serve'; readonly port: number }
+  /**
+   * Serve TCP and UDP echo on `port`, at these addresses, or at all. At all, the kernel chooses the address that a UDP answer
+   * comes from, which on a host of many addresses need not be the one that was asked.
+   */
+  | { readonly op: 'serve'; readonly port: number; readonly addresses?: readonly string[] }
   /** One exchange over a new connection or socket; the result is `ok`, `timeout`, `ECONNREFUSED` … */
   | {
       readonly op: 'tcp' | 'udp';
@@ -14,7 +17,21 @@ export type Command =
   /** Answer over TCP and UDP with `name` and the address of whoever asks. */
   | { readonly op: 'serve-name'; readonly port: number; readonly name: string }
   | AskCommand
-  | { readonly op: 'icmp'; readonly host: string; readonly timeoutMs: number }
+  | {
+      readonly op: 'icmp';
+      readonly host: string;
+      readonly timeoutMs: number;
+      /** Of the echo's data, in bytes; never in fragments when given. */
+      readonly bytes?: number;
+    }
+  /** Sends so many bytes over a new connection and waits until all have come back. */
+  | {
+      readonly op: 'bulk';
+      readonly host: string;
+      readonly port: number;
+      readonly bytes: number;
+      readonly timeoutMs: number;
+    }
   /** As `tcp`, but the connection stays open: the result is `held <id>`. */
   | { readonly op: 'hold'; readonly host: string; readonly port: number; readonly timeoutMs: number }
   /** One exchange over a held connection. */

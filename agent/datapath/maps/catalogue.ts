@@ -18,6 +18,7 @@ import { describeMetric } from './metrics.ts';
 import { describeNodeConfigEntry } from './nodeconfig.ts';
 import { describePolicyEntry } from './policymap.ts';
 import { describePolicyStats } from './policystats.ts';
+import { describeNodeEntry, describeTunnelEntry } from './remote-nodes.ts';
 import { describeRevisionEntry } from './revision.ts';
 
 /** A map that can be listed. */
@@ -50,6 +51,8 @@ export class MapCatalogue {
     this.#describe = {
       weir_lxc: describeLxcEntry,
       weir_ipcache: describeIpcacheEntry,
+      weir_tunnel: describeTunnelEntry,
+      weir_nodes: describeNodeEntry,
       weir_call_policy: describeCallEntry,
       weir_ct4: describeConnection(4, monotonic),
       weir_ct6: describeConnection(6, monotonic),
