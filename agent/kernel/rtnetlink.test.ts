@@ -43,6 +43,7 @@ test('a veth pair is made with its peer in another namespace, and goes with one 
       carrier: true,
       kind: 'veth',
       peerIndex: right.index,
+      vxlanPort: undefined,
     },
   );
   assert.equal(right.peerIndex, left.index);

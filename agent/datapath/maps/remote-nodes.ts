@@ -54,7 +54,7 @@ async function bring(map: MapHandle, wanted: readonly (readonly [Uint8Array, Uin
   const gone: Uint8Array[] = [];
   for await (const { key, value } of map.entries()) {
     const entry = missing.get(hex(key));
-    if (entry === undefined) gone.push(key.slice());
+    if (entry === undefined) gone.push(Uint8Array.from(key));
     else if (hex(entry.value) === hex(value)) missing.delete(hex(key));
   }
   for (const { key, value } of missing.values()) map.update(key, value);
