@@ -151,10 +151,10 @@ export class Core {
       return;
     }
     const origin = { endpoint: pending.endpoint.id, server: pending.server.address, port: pending.server.port };
-    // Copied when it has to wait: the bytes are somebody's buffer.
+    // Copied when it has to wait: the bytes are somebody's buffer. (Buffer's slice would not copy.)
     let kept: Uint8Array | undefined;
     if (lessons.learn(lesson, origin, () => answered(kept!))) answered(message);
-    else kept = message.slice();
+    else kept = new Uint8Array(message);
   }
 
   /** No answer will come. `answer`: what the client hears of it, if anything. */

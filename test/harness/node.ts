@@ -17,7 +17,7 @@ export interface NodeOptions {
   readonly name?: string;
   readonly podCidrs?: readonly string[];
   /** More flags for the agent. */
-  readonly flags?: readonly string[];
+  readonly flags?: readonly string[] | ((node: WeirNode) => readonly string[]);
   /** Words that put the agent into more namespaces than the node's network. */
   readonly enter?: readonly string[];
   /** Translate services of the sockets of a cgroup of the node's own, to which its pods belong. */
@@ -113,7 +113,7 @@ export class WeirNode implements AsyncDisposable {
       ...['--manifests', this.manifests, '--node-name', this.name, '--devices', 'eth0'],
       ...(this.#options.podCidrs ?? POD_CIDRS).flatMap((cidr) => ['--pod-cidr', cidr]),
       ...(this.cgroup === undefined ? [] : ['--cgroup-root', this.cgroup]),
-      ...(this.#options.flags ?? []),
+      ...this.#flags(),
     ];
     const log = createWriteStream(this.log, { flags: 'a' });
     await new Promise((resolve) => log.once('open', resolve));
@@ -128,6 +128,11 @@ export class WeirNode implements AsyncDisposable {
       },
       20_000,
     );
+  }
+
+  #flags(): readonly string[] {
+    const { flags = [] } = this.#options;
+    return typeof flags === 'function' ? flags(this) : flags;
   }
 
   /** Ends the agent; SIGKILL plays a crash. */
