@@ -1,67 +1,74 @@
 /** The kernel's ipcache through its pins: it outlives the agent, and so does what the proxy knows of servers. */
 import path from 'node:path';
 import { IPCACHE_STATIC_BITS } from '../bpf/gen/constants.ts';
-import { decode, encode, endpointState, ipcacheInfo, ipcacheKey, u32 } from '../bpf/gen/structs.ts';
+import { decode, encode, endpointState, ipcacheInfo, ipcacheKey } from '../bpf/gen/structs.ts';
 import { encodeIpcacheKey, encodeIpcacheValue } from '../agent/datapath/maps/ipcache.ts';
-import { RevisionMap } from '../agent/datapath/maps/revision.ts';
 import { BpfMap } from '../agent/kernel/bpf-map.ts';
+import { Mapping, PROTECTION } from '../agent/kernel/mapping.ts';
 import type { Address } from '../agent/model/address.ts';
 import { WeirError } from '../agent/model/errors.ts';
 import { identityId } from '../agent/model/identity.ts';
 import type { IdentitySource } from './server-identities.ts';
 
-const NODE = encode(u32, 0);
-
 export class PinnedIpcache implements IdentitySource, Disposable {
   readonly #bpfRoot: string;
-  #ipcache: BpfMap;
-  #revisions: BpfMap;
+  #maps: OpenMaps;
 
   /** @throws WeirError BPF_MAP_FAILED when there is no such node */
   constructor(bpfRoot: string) {
     this.#bpfRoot = bpfRoot;
-    [this.#ipcache, this.#revisions] = openMaps(bpfRoot);
+    this.#maps = new OpenMaps(bpfRoot);
   }
 
   reopen(): void {
-    const [ipcache, revisions] = openMaps(this.#bpfRoot);
-    this[Symbol.dispose]();
-    this.#ipcache = ipcache;
-    this.#revisions = revisions;
+    const maps = new OpenMaps(this.#bpfRoot);
+    this.#maps.close();
+    this.#maps = maps;
   }
 
   lookup({ family, bytes }: Address): number | undefined {
     const prefixlen = IPCACHE_STATIC_BITS + bytes.length * 8;
-    const found = this.#ipcache.lookup(encode(ipcacheKey, { prefixlen, family, addr: bytes }));
+    const found = this.#maps.ipcache.lookup(encode(ipcacheKey, { prefixlen, family, addr: bytes }));
     return found === undefined ? undefined : decode(ipcacheInfo, found).identity;
   }
 
   revision(): bigint {
-    const state = this.#revisions.lookup(NODE);
-    return state === undefined ? 0n : decode(endpointState, state).revision;
+    return Atomics.load(this.#maps.nodeRevision, 0);
   }
 
   /** Gives one address an identity: the map first, then the revision (bpf/README.md). @throws WeirError BPF_MAP_FULL */
   write(address: Address, identity: number): void {
     const prefix = { address, length: address.bytes.length * 8 };
-    this.#ipcache.update(encodeIpcacheKey(prefix), encodeIpcacheValue({ prefix, identity: identityId(identity) }));
-    new RevisionMap(this.#revisions).raiseNode();
+    const value = encodeIpcacheValue({ prefix, identity: identityId(identity) });
+    this.#maps.ipcache.update(encodeIpcacheKey(prefix), value);
+    Atomics.add(this.#maps.nodeRevision, 0, 1n);
   }
 
   [Symbol.dispose](): void {
-    this.#ipcache.close();
-    this.#revisions.close();
+    this.#maps.close();
   }
 }
 
-function openMaps(bpfRoot: string): [BpfMap, BpfMap] {
-  using undo = new DisposableStack();
-  const maps: [BpfMap, BpfMap] = [
-    undo.use(openMap(bpfRoot, 'weir_ipcache')),
-    undo.use(openMap(bpfRoot, 'weir_revision')),
-  ];
-  undo.move();
-  return maps;
+/** The node's own revision is the first field of the first entry of weir_revision. */
+class OpenMaps {
+  readonly ipcache: BpfMap;
+  readonly nodeRevision: BigUint64Array;
+  readonly #mapping: Mapping;
+
+  constructor(bpfRoot: string) {
+    using undo = new DisposableStack();
+    this.ipcache = undo.use(openMap(bpfRoot, 'weir_ipcache'));
+    // A mapping outlives the descriptor that it was made with.
+    using revisions = openMap(bpfRoot, 'weir_revision');
+    this.#mapping = new Mapping(revisions.fd, endpointState.size, PROTECTION.read | PROTECTION.write);
+    this.nodeRevision = new BigUint64Array(this.#mapping.view(), 0, 1);
+    undo.move();
+  }
+
+  close(): void {
+    this.ipcache.close();
+    this.#mapping.unmap();
+  }
 }
 
 function openMap(bpfRoot: string, name: string): BpfMap {

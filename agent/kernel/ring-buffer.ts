@@ -4,23 +4,10 @@
  */
 import koffi, { type KoffiFunc } from 'koffi';
 import { mapInfo } from './bpf-info.ts';
-import { KernelError } from './errno.ts';
-import { errno, libc } from './libc.ts';
+import { libc } from './libc.ts';
+import { Mapping, PROTECTION } from './mapping.ts';
 
 const getPageSize = libc.func('int getpagesize()') as KoffiFunc<() => number>;
-/** The result as a number: MAP_FAILED is -1, which koffi would read as a pointer. */
-const mmap = libc.func(
-  'int64 mmap(void *address, size_t length, int protection, int flags, int fd, long offset)',
-) as KoffiFunc<
-  (address: null, length: number, protection: number, flags: number, fd: number, offset: number) => number | bigint
->;
-const munmap = libc.func('int munmap(uint64 address, size_t length)') as KoffiFunc<
-  (address: bigint, length: number) => number
->;
-
-const PROT_READ = 1;
-const PROT_WRITE = 2;
-const MAP_SHARED = 1;
 
 /** A record's header: its length with two flags, then 4 bytes of the kernel's own. */
 const HEADER = 8;
@@ -102,10 +89,10 @@ export class RingBuffer implements Disposable {
   static open(fd: number, read: RecordReader, { maxPerTurn = 4096 }: RingBufferOptions = {}): RingBuffer {
     const size = mapInfo(fd).maxEntries;
     const page = getPageSize();
-    const consumer = new Mapping(fd, page, PROT_READ | PROT_WRITE, 0);
+    const consumer = new Mapping(fd, page, PROTECTION.read | PROTECTION.write, 0);
     try {
       // The data pages are mapped twice in a row: a record that wraps around is still in one piece.
-      const producer = new Mapping(fd, page + 2 * size, PROT_READ, page);
+      const producer = new Mapping(fd, page + 2 * size, PROTECTION.read, page);
       return new RingBuffer(fd, size, read, maxPerTurn, [consumer, producer]);
     } catch (error) {
       consumer.unmap();
@@ -196,26 +183,5 @@ export class RingBuffer implements Disposable {
   #notice(backlog: number): void {
     if (backlog > this.#stats.peakBacklog) this.#stats.peakBacklog = backlog;
     if (backlog > this.size - this.size / 8) this.#stats.nearlyFull++;
-  }
-}
-
-/** Pages of a map in this process. Its views must not be touched once it is unmapped. */
-class Mapping {
-  readonly #address: bigint;
-  readonly #length: number;
-
-  constructor(fd: number, length: number, protection: number, offset: number) {
-    const address = BigInt(mmap(null, length, protection, MAP_SHARED, fd, offset));
-    if (address === -1n) throw new KernelError('SYSCALL_FAILED', 'map a BPF ring buffer', errno());
-    this.#address = address;
-    this.#length = length;
-  }
-
-  view(): ArrayBuffer {
-    return koffi.view(this.#address, this.#length);
-  }
-
-  unmap(): void {
-    munmap(this.#address, this.#length);
   }
 }
