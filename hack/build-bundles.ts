@@ -13,6 +13,7 @@ const PROGRAMS = [
     environment: 'export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-24}"\n',
   },
   { name: 'weir', entry: 'cli/main.ts', environment: '' },
+  { name: 'weir-operator', entry: 'operator/main.ts', environment: '' },
   { name: 'weir-dns-proxy', entry: 'dns-proxy/main.ts', environment: '' },
   // The same as a worker of the agent, which starts it by its file.
   { name: 'weir-dns-worker', entry: 'dns-proxy/worker.ts', environment: undefined },
@@ -38,6 +39,7 @@ export async function buildBundles(root: string): Promise<boolean> {
     'cli/**/*.ts',
     'dns-proxy/**/*.ts',
     'hack/build-bundles.ts',
+    'operator/**/*.ts',
     'package.json',
     'package-lock.json',
   ];

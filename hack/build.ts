@@ -1,5 +1,5 @@
 /**
- * `npm run build`: compiles `bpf/*.c`, generates `bpf/gen`, and bundles the agent, the CLI and the CNI executable into
+ * `npm run build`: compiles `bpf/*.c`, generates `bpf/gen`, and bundles the agent, the CLI, the operator and the CNI executable into
  * `dist/`. Each step is skipped when its output is newer than its inputs.
  */
 import path from 'node:path';
@@ -11,7 +11,7 @@ const root = path.resolve(import.meta.dirname, '..');
 
 const STEPS = [
   { name: 'eBPF objects', run: buildBpf },
-  { name: 'weir-agent, weir, weir-dns-proxy', run: buildBundles },
+  { name: 'weir-agent, weir, weir-dns-proxy, weir-operator', run: buildBundles },
   { name: 'weir-cni', run: buildCni },
 ] as const;
 

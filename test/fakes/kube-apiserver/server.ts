@@ -129,7 +129,8 @@ export class KubeApiServer {
   }
 
   /** Writes an object as the administrator would, without a request: `create`, or `update` when it is there. */
-  apply(object: Json, subresource = ''): KubeObject {
+  apply(given: object, subresource = ''): KubeObject {
+    const object = given as Json;
     const { rest, registry } = this.#cluster;
     const type = registry.byKind(String(object['apiVersion']), String(object['kind']));
     if (type === undefined) throw new Error(`no kind ${String(object['kind'])} in ${String(object['apiVersion'])}`);
@@ -146,6 +147,11 @@ export class KubeApiServer {
     if (old === undefined) return rest.create(type, namespace, object, { ...options, warnings: [] });
     const versioned = { ...object, metadata: { ...metadata, resourceVersion: old.metadata.resourceVersion } };
     return rest.update(type, namespace, metadata.name, versioned, { ...options, warnings: [] });
+  }
+
+  /** Writes the status of an object that is there. */
+  applyStatus(object: object): KubeObject {
+    return this.apply(object, 'status');
   }
 
   /** An object by its kind's plural: `get('cilium.io/v2/ciliumidentities', '1234')`. */
