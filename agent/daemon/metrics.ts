@@ -7,8 +7,10 @@ import type { Ipam } from '../ipam/ipam.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
+import type { DnsControl } from './names/dns-control.ts';
 import { nameMetrics } from './names/name-metrics.ts';
 import type { Names } from './names/names.ts';
+import { proxyMetrics } from './names/proxy-metrics.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { ServiceMetrics } from './service-metrics.ts';
@@ -20,6 +22,7 @@ export interface MetricsParts {
   readonly engine: PolicyEngine;
   readonly ipam: Ipam;
   readonly names: Names;
+  readonly dns: DnsControl;
   readonly kernel: NodeKernel;
   readonly metrics: PolicyMetrics;
   readonly serviceMetrics: ServiceMetrics;
@@ -34,6 +37,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   parts.metrics.register(registry);
   parts.serviceMetrics.register(registry);
   nameMetrics(registry, parts.names);
+  proxyMetrics(registry, () => parts.dns.counts);
   kernelMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',

@@ -1,13 +1,20 @@
 import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
+import type { QueryRecord } from '../../dns-proxy/contract.ts';
 import type { MonitorEvent, MonitorPeer } from '../api/models.ts';
+import type { EndpointManager } from '../endpoint/manager.ts';
+import type { Subscription } from '../flow/broadcast.ts';
 import { tcpFlagNames, type FlowEvent, type FlowPeer } from '../flow/event.ts';
 import type { IdentityRegistry } from '../identity/registry.ts';
 import type { Ipcache } from '../ipcache/ipcache.ts';
-import { formatAddress } from '../model/address.ts';
+import { formatAddress, parseAddress } from '../model/address.ts';
+import { endpointId } from '../model/endpoint.ts';
+import { identityId } from '../model/identity.ts';
 import { formatLabel } from '../model/labels.ts';
 import { PROTOCOL, protocolName } from '../model/port.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import type { RuleOrigin } from '../policy/rule.ts';
+import type { DnsControl } from './names/dns-control.ts';
+import { dnsEvent } from './names/query-event.ts';
 import type { NodeKernel } from './node-kernel.ts';
 
 /** How many events may wait for one listener before it loses some. */
@@ -18,19 +25,83 @@ export interface MonitorParts {
   readonly identities: IdentityRegistry;
   readonly ipcache: Ipcache;
   readonly engine: PolicyEngine;
+  readonly manager: EndpointManager;
+  readonly dns: DnsControl;
 }
 
-/** The kernel's events from now on, with names for the numbers in them, until `signal` aborts. */
+/**
+ * Events of the kernel and of the DNS proxy from now on, with names for the numbers in them, until `signal` aborts.
+ */
 export async function* monitorEvents(parts: MonitorParts, signal: AbortSignal): AsyncGenerator<MonitorEvent> {
-  using subscription = parts.kernel.events(CAPACITY);
-  signal.addEventListener('abort', () => subscription.close(), { once: true });
+  using packets = parts.kernel.events(CAPACITY);
+  using queries = parts.dns.watchQueries(CAPACITY);
+  const close = (): void => {
+    packets.close();
+    queries.close();
+  };
+  signal.addEventListener('abort', close, { once: true });
   if (signal.aborted) return;
-  for await (const { events, lost } of subscription) {
-    for (const [i, event] of events.entries()) {
-      const named = nameEvent(parts, event);
-      yield i === 0 && lost > 0 ? { ...named, lost } : named;
-    }
+  const batches = merged(
+    named(packets, (event) => nameEvent(parts, event)),
+    named(queries, (record) => nameQuery(parts, record)),
+  );
+  for await (const batch of batches) yield* batch;
+}
+
+/** Batches of a subscription in words; the first event of each tells how many were lost before it. */
+async function* named<T>(from: Subscription<T>, name: (event: T) => MonitorEvent): AsyncGenerator<MonitorEvent[]> {
+  for await (const { events, lost } of from) {
+    yield events.map((event, i) => (i === 0 && lost > 0 ? { ...name(event), lost } : name(event)));
   }
+}
+
+/** What either has, as it comes, until both have ended. */
+async function* merged<T>(...sources: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
+  const waiting = new Map(sources.map((source) => [source, next(source)]));
+  try {
+    while (waiting.size > 0) {
+      const { source, result } = await Promise.race(waiting.values());
+      if (result.done === true) waiting.delete(source);
+      else {
+        waiting.set(source, next(source));
+        yield result.value;
+      }
+    }
+  } finally {
+    // The subscriptions beneath are closed by whoever made them, which ends what is still waiting.
+    for (const source of waiting.keys()) void source.return(undefined);
+  }
+}
+
+async function next<T>(source: AsyncGenerator<T>) {
+  return { source, result: await source.next() };
+}
+
+/** A query or an answer, as the endpoint that asked sees it. */
+function nameQuery(parts: MonitorParts, record: QueryRecord): MonitorEvent {
+  const { manager } = parts;
+  const identity = manager.index.byId(endpointId(record.endpoint))?.identity?.id ?? identityId(0);
+  const client = { address: parseAddress(record.client), port: record.clientPort, identity };
+  const server = {
+    address: parseAddress(record.server),
+    port: record.serverPort,
+    identity: identityId(record.serverIdentity),
+  };
+  const isAnswer = record.kind === 'answer';
+  return {
+    type: 'l7',
+    time: new Date(record.time).toISOString(),
+    endpoint: record.endpoint,
+    direction: 'egress',
+    source: namePeer(parts, isAnswer ? server : client),
+    destination: namePeer(parts, isAnswer ? client : server),
+    protocol: protocolName(record.protocol),
+    reason: record.reason ?? '',
+    verdict: record.verdict,
+    dns: dnsEvent(record),
+    ...(isAnswer && { reply: true }),
+    ...{ ifindex: 0, length: 0 },
+  };
 }
 
 function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {

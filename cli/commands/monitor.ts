@@ -17,9 +17,14 @@ interface MonitorOptions {
 /** `weir monitor`: runs until it is interrupted. */
 export function monitorCommand(runner: Runner): Command {
   const command = withOutput(new Command('monitor'))
-    .description('show drops, policy verdicts and traces as they happen')
+    .description('show drops, policy verdicts, traces and DNS queries as they happen')
     .addOption(
-      new Option('-t, --type <types...>', 'only events of these types').choices(['drop', 'policy-verdict', 'trace']),
+      new Option('-t, --type <types...>', 'only events of these types').choices([
+        'drop',
+        'policy-verdict',
+        'trace',
+        'l7',
+      ]),
     )
     .option('--from <endpoints...>', 'only packets that these endpoints sent')
     .option('--to <endpoints...>', 'only packets for these endpoints')

@@ -38,12 +38,35 @@ function eventText(event: MonitorEvent, options: MonitorLineOptions, paint: Pain
         `${connectionText(event)}${policyText(event)}`
       );
     }
+    case 'l7':
+      return l7Text(event, identities, paint);
     case 'trace':
       return (
         `${tracePoint(event)} ${identities} state ${event.reply === true ? 'reply' : 'forward'} ` +
         `ifindex ${event.ifindex}: ${connectionText(event)}`
       );
   }
+}
+
+/** A query that a proxy took, or its answer. */
+function l7Text(
+  { dns, verdict, source, destination, endpoint, reason }: MonitorEvent,
+  who: string,
+  paint: Paint,
+): string {
+  const isAnswer = dns?.kind === 'response';
+  const [way, place] = isAnswer ? ['<- Response', 'to'] : ['-> Request', 'from'];
+  const action = paint(verdict === 'forwarded' ? 'good' : 'bad', verdict ?? '');
+  const answer = [
+    ...(dns?.rcode === undefined ? [] : [dns.rcode]),
+    ...(dns?.ips === undefined ? [] : [`TTL: ${dns.ttl ?? 0} Answer: ${dns.ips.join(', ')}`]),
+    ...(dns?.cnames === undefined ? [] : [`CNAMEs: ${dns.cnames.join(', ')}`]),
+  ];
+  return (
+    `${way} dns ${place} endpoint ${endpoint}, ${who}, verdict ${action}${reason === '' ? '' : ` (${reason})`} ` +
+    `DNS ${isAnswer ? 'Answer' : 'Query'}: ${dns?.query ?? ''} ${dns?.qtype ?? ''}${answer.length === 0 ? '' : ` ${answer.join(' ')}`}, ` +
+    `${socketText(source)} -> ${socketText(destination)}`
+  );
 }
 
 /** The endpoint that a dropped packet was for; 0 when it was on its way out. */

@@ -1,6 +1,6 @@
 /** Weir: one line of `GET /v1/monitor`. */
 export interface MonitorEvent {
-  readonly type: 'drop' | 'trace' | 'policy-verdict';
+  readonly type: 'drop' | 'trace' | 'policy-verdict' | 'l7';
   /** RFC 3339, with nanoseconds as far as the kernel gives them. */
   readonly time: string;
   /** Number of the endpoint that judged the packet; 0 when none did. */
@@ -15,10 +15,12 @@ export interface MonitorEvent {
   readonly icmp?: { readonly type: number; readonly code: number };
   /** TCP flags that are set, such as `SYN`. */
   readonly tcpFlags?: readonly string[];
-  /** drop: why; trace: where the packet was seen; policy-verdict: how the entry matched. */
+  /** drop: why; trace: where the packet was seen; policy-verdict: how the entry matched; l7: why not forwarded, or empty. */
   readonly reason: string;
-  /** policy-verdict: what was decided. */
-  readonly verdict?: 'allow' | 'deny' | 'audit' | 'redirect';
+  /** policy-verdict: what was decided; l7: what a proxy did. */
+  readonly verdict?: 'allow' | 'deny' | 'audit' | 'redirect' | 'forwarded' | 'denied' | 'error';
+  /** l7: what was asked for by name, or answered. */
+  readonly dns?: DnsEvent;
   readonly reply?: boolean;
   /** Interface index in the agent's network namespace. */
   readonly ifindex: number;
@@ -28,6 +30,23 @@ export interface MonitorEvent {
   readonly policies?: readonly string[];
   /** How many events were lost right before this one, because this listener, or the agent, was too slow. */
   readonly lost?: number;
+}
+
+/** A message of the domain name system. */
+export interface DnsEvent {
+  readonly kind: 'request' | 'response';
+  /** Canonical. */
+  readonly query: string;
+  /** Such as `AAAA`. */
+  readonly qtype: string;
+  /** Such as `NXDOMAIN`. */
+  readonly rcode?: string;
+  /** Seconds. */
+  readonly ttl?: number;
+  readonly ips?: readonly string[];
+  readonly cnames?: readonly string[];
+  /** Since the query came, for an answer. */
+  readonly milliseconds?: number;
 }
 
 export interface MonitorPeer {

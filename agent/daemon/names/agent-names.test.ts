@@ -1,14 +1,18 @@
 /** Names in the whole agent, on a kernel in memory and a DNS proxy that says what the test wants. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { TIME_BUCKETS } from '../../../dns-proxy/contract.ts';
 import type {
   DnsProxy,
   EndpointNames,
   LearnedAnswer,
   LearnTimes,
   NameGrants,
+  ProxyCounters,
   ProxyListener,
   RulesChange,
 } from '../../../dns-proxy/contract.ts';
@@ -24,6 +28,7 @@ class FakeProxy implements DnsProxy {
   readonly endpoints = new Map<number, EndpointNames>();
   grants: NameGrants = { selectors: [], identities: [] };
   port: number | undefined;
+  watched = false;
   readonly #listener: ProxyListener;
   readonly #now: () => number;
   #answers = 0;
@@ -50,8 +55,45 @@ class FakeProxy implements DnsProxy {
     // Every answer is told.
   }
 
-  watch(): void {
-    // Nobody asks a fake.
+  watch(queries: boolean): void {
+    this.watched = queries;
+  }
+
+  /** Tells of a query that it let through, or of its answer. */
+  tell(endpoint: number, kind: 'query' | 'answer'): void {
+    this.#listener.queries(
+      [
+        {
+          ...{
+            time: this.#now(),
+            endpoint,
+            kind,
+            verdict: 'forwarded',
+            protocol: 17,
+            name: 'www.cilium.io.',
+            type: 28,
+          },
+          ...{ client: '10.0.0.2', clientPort: 4000, server: '10.0.0.3', serverPort: 53, serverIdentity: 257 },
+          ...(kind === 'answer' && { rcode: 0, ttl: 5, addresses: ['2001:db8::1'], aliases: [], milliseconds: 3 }),
+        },
+      ],
+      0,
+    );
+  }
+
+  count(counters: Partial<ProxyCounters>): void {
+    const time = { sum: 0.5, counts: [1, 2, ...new Array<number>(TIME_BUCKETS.length - 1).fill(0)] };
+    const times = {
+      ...{ policyCheck: time, upstream: time, semaphore: time, policyGeneration: time },
+      ...{ dataplane: time, processing: time, total: time },
+    };
+    const none = { received: 0, forwarded: 0, denied: 0, parseErrors: 0, timeouts: 0, overloaded: 0 };
+    this.#listener.counters({
+      ...none,
+      ...{ started: 1, deadlinesMissed: 0, unsolicited: 0, granted: 0 },
+      times,
+      ...counters,
+    });
   }
 
   learn(endpoint: number, name: string, addresses: readonly string[], ttl = 60): Promise<LearnTimes> | undefined {
@@ -64,6 +106,14 @@ class FakeProxy implements DnsProxy {
   async [Symbol.asyncDispose](): Promise<void> {
     // It holds nothing.
   }
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  return port;
 }
 
 /** DNS to pods labelled `app: dns`, and these egress rules besides. */
@@ -364,6 +414,58 @@ describe('names', () => {
     bench.kernel.collect(clock.now(), '10.0.0.2>198.51.100.2');
     await until('the address to go', () => bench.kernel.identityAt('198.51.100.1/32') === undefined);
     assert.deepEqual(await names(), ['docs.cilium.io.', 'example.com.']);
+  });
+
+  test('queries are events while somebody watches', async () => {
+    const stop = new AbortController();
+    const heard = bench.api.monitor(stop.signal)[Symbol.asyncIterator]();
+    const first = heard.next();
+    await until('a listener', () => proxy.watched);
+    proxy.tell(web, 'query');
+    proxy.tell(web, 'answer');
+    const { value: query } = await first;
+    const { value: answer } = await heard.next();
+    assert.deepEqual([query?.type, query?.verdict, query?.source.pod], ['l7', 'forwarded', 'default/web']);
+    assert.deepEqual(query?.dns, { kind: 'request', query: 'www.cilium.io.', qtype: 'AAAA' });
+    assert.deepEqual(
+      [answer?.source.pod, answer?.dns?.rcode, answer?.dns?.ips],
+      ['default/dns', 'NOERROR', ['2001:db8::1']],
+    );
+    await heard.return(undefined);
+    await until('nobody listens', () => {
+      proxy.tell(web, 'query');
+      return !proxy.watched;
+    });
+  });
+
+  test('counts are shown under the names that dashboards know', async () => {
+    const port = await freePort();
+    await bench.stop();
+    await start('--metrics-listen', `127.0.0.1:${port}`);
+    await until('the endpoint', () => proxy.endpoints.has(web));
+    await proxy.learn(web, 'www.cilium.io.', ['198.51.100.1', '2001:db8::1'], 10);
+    void proxy.learn(web, 'example.com.', ['203.0.113.1'], 60);
+    await clock.advance(20 * SECOND);
+    proxy.count({ received: 7, denied: 2 });
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    for (const line of [
+      `cilium_fqdn_active_names{endpoint="${web}"} 1`,
+      `cilium_fqdn_active_ips{endpoint="${web}"} 1`,
+      `cilium_fqdn_alive_zombie_connections{endpoint="${web}"} 2`,
+      'cilium_fqdn_selectors 1',
+      'cilium_fqdn_gc_deletions_total 0',
+      'cilium_policy_l7_total{rule="received",proxy_type="fqdn"} 7',
+      'cilium_policy_l7_total{rule="denied",proxy_type="fqdn"} 2',
+      'cilium_proxy_upstream_reply_seconds_bucket{protocol_l7="dns",scope="upstreamTime",le="0.0001"} 3',
+      'cilium_proxy_upstream_reply_seconds_count{protocol_l7="dns",scope="totalTime"} 3',
+    ]) {
+      assert.ok(text.includes(`${line}\n`), line);
+    }
+    bench.kernel.collect(clock.now());
+    await until('the name to go', async () => {
+      const now = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return now.includes('cilium_fqdn_gc_deletions_total 1\n');
+    });
   });
 
   test('the proxy may give addresses the identities of their names while no agent runs', async () => {

@@ -7,6 +7,7 @@ import type {
   ProxyListener,
   QueryRecord,
 } from '../../../dns-proxy/contract.ts';
+import { Broadcast, type Subscription } from '../../flow/broadcast.ts';
 import { peerNames, type PortsByName } from '../../fqdn/peernames.ts';
 import { parseAddress, formatAddress } from '../../model/address.ts';
 import type { Clock } from '../../model/clock.ts';
@@ -26,7 +27,6 @@ export interface DnsControlOptions {
   readonly port: number;
   /** The policy maps are to name another port. */
   readonly onPort: (port: number) => void;
-  readonly onQueries?: (records: readonly QueryRecord[], lost: number) => void;
 }
 
 /** The agent's side of the DNS proxy: tells it what endpoints may ask, learns from it what they were answered. */
@@ -42,6 +42,7 @@ export class DnsControl implements ProxyListener, EndpointProxies {
   /** Everything is known that was there at the start. */
   #complete = false;
   #counters: ProxyCounters | undefined;
+  readonly #listeners = new Broadcast<QueryRecord>();
 
   constructor(options: DnsControlOptions) {
     this.#options = options;
@@ -65,6 +66,7 @@ export class DnsControl implements ProxyListener, EndpointProxies {
   /** The proxy that is told of changes from now on. */
   attach(proxy: DnsProxy): void {
     this.#proxy = proxy;
+    if (this.#listeners.size > 0) proxy.watch(true);
     this.#tellAll();
   }
 
@@ -126,7 +128,16 @@ export class DnsControl implements ProxyListener, EndpointProxies {
   }
 
   queries(records: readonly QueryRecord[], lost: number): void {
-    this.#options.onQueries?.(records, lost);
+    this.#listeners.miss(lost);
+    for (const record of records) this.#listeners.publish(record);
+    if (this.#listeners.size === 0) this.#proxy?.watch(false);
+  }
+
+  /** Queries and answers from now on; those of which more than `capacity` wait are lost to this subscriber. */
+  watchQueries(capacity: number): Subscription<QueryRecord> {
+    const subscription = this.#listeners.subscribe(capacity);
+    this.#proxy?.watch(true);
+    return subscription;
   }
 
   counters(counters: ProxyCounters): void {
