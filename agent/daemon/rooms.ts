@@ -209,6 +209,7 @@ function environmentOf(
       // A directory of manifests is all there is; an API server's objects may come later than their pods.
       podsMayBeLate: kubernetes !== undefined,
     },
+    podWaitMs: config.podMetadataTimeout,
     identityGraceMs: kubernetes === undefined ? 0 : config.identityChangeGrace,
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,

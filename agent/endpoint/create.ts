@@ -5,7 +5,7 @@ import type { EndpointId } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Label } from '../model/labels.ts';
 import { attachmentKey, Endpoint, hostInterfaceName, type Attachment } from './endpoint.ts';
-import { initialLabels } from './endpoint-labels.ts';
+import { initialLabels, podOf } from './endpoint-labels.ts';
 import { changeIdentity, forgetSubject, unpublish, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
 
@@ -81,6 +81,7 @@ export async function createEndpoint(
     onFailure('datapath', () => environment.datapath.remove(id, endpoint.addresses));
     onFailure('identity', () => forgetSubject(environment, endpoint));
     onFailure('ipcache', () => unpublish(environment, endpoint));
+    await awaitPod(environment, endpoint, request);
     endpoint.become('waiting-to-regenerate', 'the link stands');
     endpoint.become('regenerating', 'first build');
     await changeIdentity(environment, endpoint, hooks);
@@ -92,6 +93,20 @@ export async function createEndpoint(
   }
   undo.move();
   return endpoint;
+}
+
+/** A runtime may be faster than the API server's news of the pod: its labels are waited for, but not for ever. */
+async function awaitPod(
+  { labels, clock, podWaitMs }: EndpointEnvironment,
+  endpoint: Endpoint,
+  { attachment, labels: requested }: CreateRequest,
+): Promise<void> {
+  if (!labels.podsMayBeLate || attachment.podName === '') return;
+  const known = (): boolean => podOf(labels, attachment) !== undefined;
+  if (!known()) endpoint.note('waiting for the labels of the pod');
+  await labels.pods.until(known, clock, podWaitMs);
+  endpoint.labels = initialLabels(labels, attachment, requested);
+  if (!known()) endpoint.note(`the pod is not known after ${podWaitMs} ms: starts as reserved:init`, 'failed');
 }
 
 /**

@@ -4,7 +4,7 @@ import { reservedLabel } from '../identity/reserved.ts';
 import { WeirError } from '../model/errors.ts';
 import { canonicalLabels, labelSetKey, parseLabel, type Label } from '../model/labels.ts';
 import type { Attachment, EndpointLabels } from './endpoint.ts';
-import type { PodDirectory } from './pod-directory.ts';
+import type { PodDirectory, PodRecord } from './pod-directory.ts';
 
 /** What labels are made of, beside the endpoint's own. */
 export interface LabelContext {
@@ -83,10 +83,19 @@ export function requestedLabels(texts: readonly string[], field: string): Label[
   });
 }
 
-function knownPodLabels(context: LabelContext, { namespace, podName }: Attachment): Label[] | undefined {
-  if (podName === '') return undefined;
-  const pod = context.pods.pod(namespace, podName);
+function knownPodLabels(context: LabelContext, attachment: Attachment): Label[] | undefined {
+  const pod = podOf(context, attachment);
   return pod && podLabels(pod, context.clusterName);
+}
+
+/**
+ * The Pod object of an attachment, when all is known that its labels are made of. Where objects may be late, one of the
+ * same name but of another uid is the pod before this one, and a namespace that has not come in yet has labels, too.
+ */
+export function podOf(context: LabelContext, { namespace, podName, podUid }: Attachment): PodRecord | undefined {
+  if (podName === '') return undefined;
+  if (!context.podsMayBeLate) return context.pods.pod(namespace, podName);
+  return context.pods.hasNamespace(namespace) ? context.pods.pod(namespace, podName, podUid) : undefined;
 }
 
 /**

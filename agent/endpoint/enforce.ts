@@ -4,6 +4,7 @@ import { errorText, WeirError } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
 import type { EndpointPolicy, NamedPort } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
+import { podOf } from './endpoint-labels.ts';
 import type { EndpointEnvironment } from './environment.ts';
 import { recordOf } from './record.ts';
 
@@ -54,7 +55,7 @@ async function enterSubject(
 }
 
 function portsOf({ labels }: EndpointEnvironment, { attachment }: Endpoint): readonly NamedPort[] {
-  return labels.pods.pod(attachment.namespace, attachment.podName)?.namedPorts ?? [];
+  return podOf(labels, attachment)?.namedPorts ?? [];
 }
 
 function leaveSubject(environment: EndpointEnvironment, { identity, policy }: Subject): void {

@@ -32,6 +32,8 @@ export interface EndpointEnvironment {
   readonly store: EndpointStore;
   readonly labels: LabelContext;
   readonly clock: Clock;
+  /** How long a new endpoint waits for its Pod object, where objects may be late, in milliseconds. */
+  readonly podWaitMs: number;
   /** How long other nodes have to learn of an identity before an endpoint goes over to it, in milliseconds. */
   readonly identityGraceMs: number;
   /** MTU of pods whose request names none, in bytes. */

@@ -1,4 +1,5 @@
 import type { PodFacts } from '../identity/pod-labels.ts';
+import type { Clock } from '../model/clock.ts';
 import type { NamedPort } from '../policy/contract.ts';
 
 /** What a Pod object says about its endpoint. */
@@ -7,6 +8,8 @@ export interface PodView {
   /** Empty when unknown. */
   readonly serviceAccount: string;
   readonly namedPorts: readonly NamedPort[];
+  /** By which runtimes may call the pod: its uid, or that of the file it was made from. Absent when it is not known. */
+  readonly uids?: readonly string[];
 }
 
 /** A pod with what its namespace adds. */
@@ -26,6 +29,8 @@ export class PodDirectory {
   readonly #pods = new Map<string, PodView>();
   readonly #namespaces = new Map<string, Readonly<Record<string, string>>>();
   readonly #onChange: (change: PodChange) => void;
+  /** Those who wait for something to become known. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(onChange: (change: PodChange) => void) {
     this.#onChange = onChange;
@@ -36,20 +41,53 @@ export class PodDirectory {
     const key = podKey(namespace, name);
     if (pod === undefined) this.#pods.delete(key);
     else this.#pods.set(key, pod);
-    this.#onChange({ namespace, name });
+    this.#changed({ namespace, name });
   }
 
   /** Undefined takes the namespace away; its pods then have no namespace labels but its name. */
   setNamespace(name: string, labels: Readonly<Record<string, string>> | undefined): void {
     if (labels === undefined) this.#namespaces.delete(name);
     else this.#namespaces.set(name, labels);
-    this.#onChange({ namespace: name, name: undefined });
+    this.#changed({ namespace: name, name: undefined });
   }
 
-  /** Undefined while there is no such Pod object. */
-  pod(namespace: string, name: string): PodRecord | undefined {
+  /**
+   * Undefined while there is no such Pod object.
+   *
+   * @param uid what the runtime calls it: one of the same name that was there before does not count
+   */
+  pod(namespace: string, name: string, uid?: string): PodRecord | undefined {
     const entry = this.#pods.get(podKey(namespace, name));
-    return entry && { namespace, namespaceLabels: this.namespaceLabels(namespace), ...entry };
+    if (entry === undefined) return undefined;
+    if (uid !== undefined && entry.uids !== undefined && !entry.uids.includes(uid)) return undefined;
+    return { namespace, namespaceLabels: this.namespaceLabels(namespace), ...entry };
+  }
+
+  /** Whether the labels of a namespace are known. */
+  hasNamespace(name: string): boolean {
+    return this.#namespaces.has(name);
+  }
+
+  /** Resolves when `known` holds, or after `ms` milliseconds; it is asked whenever something changes. */
+  async until(known: () => boolean, clock: Clock, ms: number): Promise<void> {
+    if (known() || ms <= 0) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        this.#waiting.delete(look);
+        cancel();
+        resolve();
+      };
+      const look = (): void => {
+        if (known()) done();
+      };
+      const cancel = clock.after(ms, done);
+      this.#waiting.add(look);
+    });
+  }
+
+  #changed(change: PodChange): void {
+    this.#onChange(change);
+    for (const look of [...this.#waiting]) look();
   }
 
   /** Labels of a namespace, with the one that every API server adds. */

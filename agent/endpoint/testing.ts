@@ -119,7 +119,13 @@ export interface Bench extends Disposable {
   restart(): Promise<Bench>;
 }
 
-export async function openBench(stateDir?: string, datapath = new FakeDatapath()): Promise<Bench> {
+/** As with an API server: objects may come after the runtime's call. */
+export interface Lateness {
+  readonly podWaitMs: number;
+  readonly identityGraceMs: number;
+}
+
+export async function openBench(stateDir?: string, datapath = new FakeDatapath(), late?: Lateness): Promise<Bench> {
   const dir = stateDir ?? mkdtempSync(join(tmpdir(), 'weir-endpoint-'));
   const clock = new ManualClock(1_000_000);
   const engine = createPolicyEngine(DEFAULT_POLICY_CONFIG);
@@ -144,9 +150,10 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     policies: engine,
     proxies: { port: () => 0, follow: () => undefined, forget: () => undefined },
     store: new EndpointStore(join(dir, 'endpoints')),
-    labels: { pods, filter: new LabelFilter(), clusterName: 'default', podsMayBeLate: false },
+    labels: { pods, filter: new LabelFilter(), clusterName: 'default', podsMayBeLate: late !== undefined },
     clock,
-    identityGraceMs: 0,
+    identityGraceMs: late?.identityGraceMs ?? 0,
+    podWaitMs: late?.podWaitMs ?? 0,
     mtu: 1500,
     auditMode: false,
     report: (endpoint, message) => void reports.push(`${endpoint.title}: ${message}`),
@@ -163,7 +170,7 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     clock,
     stateDir: dir,
     reports,
-    restart: () => openBench(dir, datapath),
+    restart: () => openBench(dir, datapath, late),
     [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }),
   };
 }
