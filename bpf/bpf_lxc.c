@@ -65,7 +65,6 @@ int from_container(struct __sk_buff *skb)
 {
 	struct packet *packet = packet_of_endpoint(skb, DIRECTION_EGRESS, HOOK_FROM_CONTAINER, ORIGIN_CARRIED);
 	bool remarkable = false;
-	__u32 cookie = 0;
 	int reason;
 
 	if (!packet)
@@ -84,14 +83,14 @@ int from_container(struct __sk_buff *skb)
 	if (stays_on_link(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_LINK_LOCAL, 0);
 
-	reason = judge(skb, packet, true, &remarkable, &cookie);
+	reason = judge(skb, packet, true, &remarkable);
 	if (reason)
-		return drop(skb, packet, reason, cookie);
+		return drop(skb, packet, reason, packet->cookie);
 
 	if (packet->proxy_port) {
 		reason = to_proxy(skb, packet);
 		if (reason)
-			return drop(skb, packet, reason, cookie);
+			return drop(skb, packet, reason, packet->cookie);
 		forwarded(skb, packet, TRACE_TO_PROXY, remarkable);
 		return TC_ACT_OK;
 	}
@@ -113,17 +112,16 @@ int from_container(struct __sk_buff *skb)
 ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
 {
 	bool remarkable = false;
-	__u32 cookie = 0;
 	int reason;
 
 	/* An address that moved to another endpoint must not deliver to this one under this one's policy. */
 	if (!is_own_address(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_UNKNOWN_TARGET, 0);
-	reason = judge(skb, packet, false, &remarkable, &cookie);
+	reason = judge(skb, packet, false, &remarkable);
 	if (reason == DROP_NONE && packet->rev_nat)
 		reason = from_frontend(skb, packet);
 	if (reason)
-		return drop(skb, packet, reason, cookie);
+		return drop(skb, packet, reason, packet->cookie);
 	forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
 	return TC_ACT_OK;
 }

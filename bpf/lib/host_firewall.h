@@ -76,17 +76,16 @@ ALWAYS_INLINE bool is_routed_on(struct __sk_buff *skb, const struct packet *pack
 OUT_OF_LINE int judge_host(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	bool remarkable = false;
-	__u32 cookie = 0;
 	int reason;
 
 	packet->endpoint = endpoint_id;
 	packet->origin = ORIGIN_NETWORK;
-	reason = judge(skb, packet, false, &remarkable, &cookie);
+	reason = judge(skb, packet, false, &remarkable);
 	/* No proxy speaks for the node. */
 	if (reason == DROP_NONE && packet->proxy_port)
 		reason = DROP_NO_PROXY;
 	if (reason)
-		return drop(skb, packet, reason, cookie);
+		return drop(skb, packet, reason, packet->cookie);
 	if (packet->direction == DIRECTION_INGRESS)
 		forwarded(skb, packet, TRACE_TO_STACK, remarkable);
 	return TCX_NEXT;

@@ -214,6 +214,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	packet->peer_identity = peer_identity(skb, packet, &proof);
 	question.identity = packet->peer_identity;
 	judged = ask_policy(skb, packet, &question, &answer);
+	packet->cookie = answer.cookie;
 	report_verdict(skb, packet, &answer, verdict_of(judged, answer.proxy_port));
 	if (!passes(judged))
 		return judged;
@@ -296,6 +297,7 @@ ALWAYS_INLINE __u8 current_verdict(struct __sk_buff *skb, struct packet *packet,
 OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	struct ct_entry *entry = NULL;
+	__u8 judged;
 	struct revision revision;
 
 	packet->ct_status = CT_STATUS_NONE;
@@ -311,7 +313,9 @@ OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NON
 	revision.endpoint = state_of(endpoint_id);
 	if (!revision.node || !revision.endpoint)
 		return DROP_ENDPOINT_NOT_READY;
-	return refusal(current_verdict(skb, packet, entry, &revision, false));
+	judged = current_verdict(skb, packet, entry, &revision, false);
+	packet->cookie = entry->cookie;
+	return refusal(judged);
 }
 
 /*
@@ -319,7 +323,7 @@ OUT_OF_LINE int judge_untracked(struct __sk_buff *skb, struct packet *packet NON
  * conntrack knows nothing can be such, as connections are tracked by their backends. `remarkable` tells whether a trace of
  * the packet would say something new.
  */
-ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool services, bool *remarkable, __u32 *cookie)
+ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool services, bool *remarkable)
 {
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
 	struct ct_entry *entry;
@@ -357,7 +361,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 		entry->rev_nat = packet->rev_nat;
 	packet->peer_identity = entry->peer_identity;
 	judged = current_verdict(skb, packet, entry, &revision, speaks_for_another(skb, packet, entry));
-	*cookie = entry->cookie;
+	packet->cookie = entry->cookie;
 	packet->peer_endpoint = entry->peer_endpoint;
 	if (!passes(judged))
 		return refusal(judged);

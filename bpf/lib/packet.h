@@ -86,6 +86,7 @@ struct packet {
 	__be16 proxy_port;    /* where a proxy takes the connection; 0 is none. Known once judged */
 	__u32  identity;      /* of that endpoint */
 	__u32  peer_identity; /* of the other side; 0 until someone has to know */
+	__u32  cookie;        /* of the policy entry that decided about it; 0 is none */
 };
 
 /* From here on all is zero when a program starts. */
