@@ -10,6 +10,7 @@ import type { Duty, DutyContext } from './duty.ts';
 import { EndpointGc } from './gc/endpoints.ts';
 import { IdentityGc } from './gc/identities.ts';
 import { NodeGc } from './gc/nodes.ts';
+import { ClusterPool } from './ipam/cluster-pool.ts';
 import { LeaderElection } from './leader-election.ts';
 import { createMetrics, type OperatorMetrics } from './metrics.ts';
 import { PolicyStatus } from './policy-status.ts';
@@ -87,6 +88,7 @@ export class Operator {
       ...(identityGc.intervalMs > 0 ? [new IdentityGc(context, identityGc)] : []),
       ...(endpointGcMs > 0 ? [new EndpointGc(context, endpointGcMs)] : []),
       ...(nodeGcMs > 0 ? [new NodeGc(context, nodeGcMs)] : []),
+      ...(config.clusterPool === undefined ? [] : [new ClusterPool(context, config.clusterPool, config.namespace)]),
       new PolicyStatus(context, { ...DEFAULT_DECODE_OPTIONS, ...config.decode, clusterName }),
     ];
   }
