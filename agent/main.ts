@@ -59,6 +59,7 @@ async function run(config: Config): Promise<number> {
         devices: config.devices,
         mtu: config.mtu,
         warmPrograms: config.warmPrograms,
+        collectionMs: config.collectionMs,
         socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),

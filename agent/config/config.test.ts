@@ -64,6 +64,11 @@ describe('configuration', () => {
     });
   });
 
+  test('connections are collected every half minute, unless somebody wants it otherwise', () => {
+    assert.equal(config(CIDR).collectionMs, 30_000);
+    assert.equal(config([...CIDR, '--conntrack-gc-interval', '2m']).collectionMs, 120_000);
+  });
+
   test('what is kept of names, with durations as they are usually written', () => {
     const made = config([...CIDR, '--tofqdns-min-ttl', '60', '--tofqdns-idle-connection-grace-period', '5m']);
     assert.deepEqual(made.names, {

@@ -11,6 +11,9 @@ import { environmentName, OPTIONS, type Option, type OptionName } from './option
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 
+/** Long enough to cost nothing, short enough that no table fills. */
+const COLLECTION_MS = 30_000;
+
 /** The agent's configuration: parsed once, never changed. */
 export interface Config {
   readonly socket: string;
@@ -48,6 +51,8 @@ export interface Config {
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
   readonly policyAuditMode: boolean;
+  /** Between collections of connections that have ended, in milliseconds. */
+  readonly collectionMs: number;
   readonly names: NameConfig;
   readonly dnsProxy: DnsProxyConfig;
   /** Undefined: no metrics. */
@@ -230,6 +235,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
     policyAuditMode: reader.flag('policy-audit-mode'),
+    collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,
     names: readNames(reader),
     dnsProxy: readDnsProxy(reader),
     metricsListen: readListen(reader),

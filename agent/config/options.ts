@@ -180,6 +180,13 @@ export const OPTIONS = [
   },
   { name: 'policy-audit-mode', kind: 'flag', help: 'deliver and report what policy would drop' },
   {
+    name: 'conntrack-gc-interval',
+    kind: 'text',
+    value: 'DURATION',
+    default: '0s',
+    help: 'how often connections that have ended are collected, and addresses of names with them (0: every 30s)',
+  },
+  {
     name: 'tofqdns-min-ttl',
     kind: 'text',
     value: 'SECONDS',

@@ -64,6 +64,8 @@ export interface KernelSettings {
   readonly mtu: number | undefined;
   /** Sets of endpoints' programs to keep loaded ahead. */
   readonly warmPrograms: number;
+  /** Between collections of connections that have ended, in milliseconds. */
+  readonly collectionMs: number;
   /** Where services are translated. */
   readonly socketLb: SocketLbSettings;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */

@@ -10,9 +10,6 @@ import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
 import type { CollectionWatcher, KernelSettings, NodeKernel } from './node-kernel.ts';
 
-/** How often expired connections are collected, in milliseconds. */
-const COLLECTION_MS = 30_000;
-
 /** How often it is asked how many events were lost, in milliseconds. */
 const LOSSES_MS = 1_000;
 
@@ -44,7 +41,7 @@ export async function openKernel(
   const events = undo.use(new EventReader(node.maps.get('weir_events').fd, bootTime(clock.now(), monotonic())));
   let watcher: CollectionWatcher | undefined;
   const collector = new ConntrackGc({
-    ...{ maps: node.maps.conntrack, clock, monotonic, intervalMs: COLLECTION_MS },
+    ...{ maps: node.maps.conntrack, clock, monotonic, intervalMs: settings.collectionMs },
     onBegin: (at) => watcher?.begin(at),
     onCollected: (_collection, at) => watcher?.end(at),
     onError: (error) => onError('expired connections cannot be collected', error),
