@@ -104,7 +104,7 @@ export class WeirNode implements AsyncDisposable {
   }
 
   /** Starts the agent and waits until it says that it is well. */
-  async startAgent(): Promise<void> {
+  async startAgent(flags: readonly string[] = []): Promise<void> {
     const argv = [
       ...this.ns.enter,
       ...(this.#options.enter ?? []),
@@ -114,6 +114,7 @@ export class WeirNode implements AsyncDisposable {
       ...(this.#options.podCidrs ?? POD_CIDRS).flatMap((cidr) => ['--pod-cidr', cidr]),
       ...(this.cgroup === undefined ? [] : ['--cgroup-root', this.cgroup]),
       ...this.#flags(),
+      ...flags,
     ];
     const log = createWriteStream(this.log, { flags: 'a' });
     await new Promise((resolve) => log.once('open', resolve));
@@ -126,7 +127,7 @@ export class WeirNode implements AsyncDisposable {
         if (agent.exitCode !== null || agent.signalCode !== null) throw new AgentEnded(this.logTail());
         return (await this.weir('status', '--brief')).status === 0;
       },
-      20_000,
+      60_000,
     );
   }
 

@@ -91,7 +91,7 @@ function exchange(socket: net.Socket, timeoutMs: number, when: 'connect' | 'now'
     function finish(result: string): void {
       clearTimeout(timer);
       socket.off('data', onData).off('error', onError).off('close', onClose);
-      socket.on('error', () => socket.destroy());
+      if (socket.listenerCount('error') === 0) socket.on('error', () => socket.destroy());
       resolve(result);
     }
     socket.on('data', onData).on('error', onError).on('close', onClose);
