@@ -64,6 +64,7 @@ async function run(config: Config): Promise<number> {
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),
         routing: config.routing,
+        hostFirewall: config.hostFirewall,
       },
       systemClock,
       (message, error) => logger.error({ err: error }, message),

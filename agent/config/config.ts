@@ -50,6 +50,8 @@ export interface Config {
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
+  /** The node itself is an endpoint. */
+  readonly hostFirewall: boolean;
   readonly policyAuditMode: boolean;
   /** Between collections of connections that have ended, in milliseconds. */
   readonly collectionMs: number;
@@ -234,6 +236,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
+    hostFirewall: reader.flag('enable-host-firewall'),
     policyAuditMode: reader.flag('policy-audit-mode'),
     collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,
     names: readNames(reader),

@@ -178,6 +178,11 @@ export const OPTIONS = [
     default: 'auto',
     help: 'auto or always: the node may reach its pods; policy: only as policies allow',
   },
+  {
+    name: 'enable-host-firewall',
+    kind: 'flag',
+    help: 'enforce policies of nodes (nodeSelector) on this node, by what comes and goes through --devices',
+  },
   { name: 'policy-audit-mode', kind: 'flag', help: 'deliver and report what policy would drop' },
   {
     name: 'conntrack-gc-interval',

@@ -357,7 +357,10 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     );
     await until('both', async () => Object.keys((await api.health())['policy-gaps'] ?? {}).length === 2);
     const gaps = (await api.health())['policy-gaps']!;
-    assert.match(gaps['CiliumClusterwideNetworkPolicy nodes']!.join(), /^nodeSelector: host policies are not enforced/);
+    assert.match(
+      gaps['CiliumClusterwideNetworkPolicy nodes']!.join(),
+      /^nodeSelector: traffic of the node itself passes unjudged/,
+    );
     const words = gaps['CiliumNetworkPolicy default/web']!.map((gap) => gap.split(':')[0]);
     assert.deepEqual(words, ['layer 7 rules', 'groups of a cloud', 'authentication']);
     assert.match((await api.policy()).policy ?? '', /"name": "CiliumClusterwideNetworkPolicy nodes"/);

@@ -45,6 +45,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   keeper?.begin();
   await startDns(rooms, undo);
   await kernelIpcache.resync();
+  // The last to be enforced: what its policy says of others must mean something.
+  await rooms.host.begin();
   await drainQueue(rooms);
   enter(rooms, 'ready');
   undo.defer(() => manager.idle());
@@ -116,6 +118,7 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     ...{ engine, prefixes, names, report, metrics, clock },
     proxies: rooms.startDnsProxy === undefined ? [] : ['dns'],
     onGaps: (resource, gaps) => reportGaps(rooms, resource, gaps),
+    hostFirewall: config.hostFirewall,
     cloudGroups: new CloudGroups(cloudGroups, (message) => logger.warn(message)),
     settlePolicies: () => manager.settlePolicies(),
     decode: { ...DEFAULT_DECODE_OPTIONS, clusterName: config.clusterName },

@@ -19,6 +19,8 @@ export interface ClusterRooms {
   readonly apiServers: ApiServers;
   /** Absent where the numbers are this node's own. */
   readonly keeper?: Pick<IdentityKeeper, 'observe' | 'check'>;
+  /** Labels of this node's own object; none when there is no such object. */
+  readonly setOwnLabels: (labels: ReadonlyMap<string, string>) => void;
 }
 
 /** The service by which a cluster's own API is reached. */
@@ -37,7 +39,7 @@ export class ClusterFeed {
     const { nodes, endpoints } = this.#rooms;
     const { kind, name } = resource;
     const owner = resourceName(resource);
-    if (kind === 'Node') nodes.set('kubernetes', name, deleted ? undefined : decodeNode(resource));
+    if (kind === 'Node') this.#takeNode(resource, deleted);
     else if (kind === 'CiliumNode')
       nodes.set('custom-resource', name, deleted ? undefined : decodeCiliumNode(resource));
     else if (kind === 'CiliumIdentity') {
@@ -58,6 +60,13 @@ export class ClusterFeed {
     else identities.forget(id);
     keeper?.observe(id, marks?.unused === true);
     if (resource === undefined) keeper?.check();
+  }
+
+  #takeNode(resource: Resource, deleted: boolean): void {
+    const { nodes, setOwnLabels } = this.#rooms;
+    const node = deleted ? undefined : decodeNode(resource);
+    nodes.set('kubernetes', resource.name, node);
+    if (resource.name === nodes.self) setOwnLabels(node?.labels ?? new Map());
   }
 
   /** @param slice undefined when it is gone */

@@ -11,6 +11,7 @@ import { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
 import { RemoteNodes } from '../nodes/remote-nodes.ts';
 import { ClusterFeed } from './cluster-feed.ts';
 import type { IdentityKeeper } from './identity-keeper.ts';
+import type { HostEndpoint } from './host-endpoint.ts';
 import type { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 
@@ -24,6 +25,7 @@ export interface ClusterParts {
   readonly nodeAddresses: NodeAddresses;
   /** Absent where the numbers of identities are this node's own. */
   readonly keeper?: IdentityKeeper;
+  readonly host: Pick<HostEndpoint, 'setLabels'>;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -50,6 +52,7 @@ export class Cluster {
     this.feed = new ClusterFeed({
       ...{ nodes, endpoints: this.endpoints, identities, apiServers: new ApiServers(ipcache) },
       ...(parts.keeper !== undefined && { keeper: parts.keeper }),
+      setOwnLabels: (labels) => parts.host.setLabels(labels),
     });
   }
 

@@ -3,7 +3,14 @@ import type { SocketLbSettings } from '../datapath/socket-cgroup.ts';
 import type { Subscription } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
 import type { Address, Cidr } from '../model/address.ts';
-import type { EndpointDatapath, IpcacheEntry, IpcacheTarget, NodeTarget, Routing } from '../model/datapath.ts';
+import type {
+  EndpointDatapath,
+  EndpointLink,
+  IpcacheEntry,
+  IpcacheTarget,
+  NodeTarget,
+  Routing,
+} from '../model/datapath.ts';
 import type { EndpointId } from '../model/endpoint.ts';
 import type { LbTarget } from '../model/service.ts';
 import type { ObjectType } from '../reconcile/target.ts';
@@ -31,6 +38,8 @@ export interface NodeKernel extends AsyncDisposable {
   readonly ipcache: IpcacheTarget;
   readonly ipcacheType: ObjectType<IpcacheEntry, Cidr>;
   readonly services: LbTarget;
+  /** The node's own device, as the link of the endpoint that the node is. */
+  readonly hostLink: EndpointLink;
   readonly nodes: NodeTarget;
   /** Interfaces to the network. */
   readonly devices: readonly string[];
@@ -72,4 +81,6 @@ export interface KernelSettings {
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];
   readonly routing: Routing;
+  /** Whether the node itself is to be an endpoint. */
+  readonly hostFirewall: boolean;
 }

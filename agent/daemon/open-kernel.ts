@@ -27,12 +27,12 @@ export async function openKernel(
   onError: (message: string, error: unknown) => void,
 ): Promise<NodeKernel> {
   requireFeatures(probeFeatures());
-  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs, routing } = settings;
+  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs, routing, hostFirewall } = settings;
   const cgroup = socketCgroup(settings.socketLb);
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
-      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, monotonic, warmPrograms },
+      ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, hostFirewall, monotonic, warmPrograms },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       ...(mtu !== undefined && { mtu }),
       ...(cgroup !== undefined && { cgroup }),
@@ -57,6 +57,7 @@ export async function openKernel(
     ipcache: node.maps.ipcache,
     ipcacheType: ipcacheEntryType,
     services: node.maps.services,
+    hostLink: node.hostLink,
     nodes: node.nodes,
     socketCgroup: cgroup,
     devices: node.network.devices.map(({ name }) => name),

@@ -3,6 +3,8 @@ import type { PeerSelector, Rule, RuleStanza } from '../policy/rule.ts';
 
 /** What there is besides the datapath. */
 export interface Provided {
+  /** The node itself is an endpoint. */
+  readonly hostFirewall: boolean;
   /** Somebody resolves groups of a cloud. */
   readonly cloudGroups: boolean;
   /** Layer 7 parsers that there is a proxy for. */
@@ -19,7 +21,7 @@ export function policyGaps(rules: readonly Rule[], provided: Provided): readonly
   const peers = stanzas.flatMap((stanza) => stanza.peers ?? []);
   const has = (kind: PeerSelector['kind']): boolean => peers.some((peer) => peer.kind === kind);
   return [
-    ...(rules.some(({ subject }) => subject.kind === 'node') ? [GAPS.host] : []),
+    ...(rules.some(({ subject }) => subject.kind === 'node') && !provided.hostFirewall ? [GAPS.host] : []),
     ...(stanzas.some((stanza) => lacksProxy(stanza, provided)) ? [GAPS.proxy] : []),
     ...(has('awsGroup') && !provided.cloudGroups ? [GAPS.cloudGroups] : []),
     ...(stanzas.some(needsAuthentication) ? [GAPS.authentication] : []),
@@ -27,7 +29,7 @@ export function policyGaps(rules: readonly Rule[], provided: Provided): readonly
 }
 
 export const GAPS = {
-  host: 'nodeSelector: host policies are not enforced yet, traffic of the node itself passes unjudged',
+  host: 'nodeSelector: traffic of the node itself passes unjudged without --enable-host-firewall',
   proxy: 'layer 7 rules: there is no proxy for them yet, traffic on their ports is dropped',
   cloudGroups: 'groups of a cloud: nobody resolves them (see --cloud-groups), the rules select nobody',
   authentication: 'authentication: there is no authentication yet, traffic that requires it is dropped',

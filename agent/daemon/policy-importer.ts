@@ -23,6 +23,8 @@ export interface PolicyImporterOptions {
   /** What of an accepted object this node cannot enforce; empty when all of it. */
   readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
   readonly cloudGroups: CloudGroups;
+  /** The node itself is an endpoint. */
+  readonly hostFirewall: boolean;
   /** Layer 7 parsers that there is a proxy for. */
   readonly proxies: readonly string[];
   readonly metrics: PolicyMetrics;
@@ -58,7 +60,7 @@ export class PolicyImporter {
 
   /** Takes in an object; `report` hears at once whether it is accepted. */
   upsert(resource: Resource): void {
-    const { decode, report, onGaps, metrics, cloudGroups, proxies } = this.#options;
+    const { decode, report, onGaps, metrics, cloudGroups, hostFirewall, proxies } = this.#options;
     const result = decodePolicy(resource.object, decode);
     if (result.errors !== undefined) {
       const errors = result.errors.map((issue) =>
@@ -70,7 +72,7 @@ export class PolicyImporter {
     }
     this.#change(resource, result.rules);
     report({ resource, accepted: true, errors: [] });
-    onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved, proxies }));
+    onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved, hostFirewall, proxies }));
   }
 
   delete(resource: Resource): void {

@@ -24,6 +24,7 @@ import { Cluster } from './cluster.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
+import { HostEndpoint } from './host-endpoint.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
 import { DnsControl } from './names/dns-control.ts';
@@ -78,6 +79,7 @@ export interface Rooms extends AgentParts {
   readonly cluster: Cluster;
   /** Absent where the numbers of identities are this node's own. */
   readonly keeper?: IdentityKeeper;
+  readonly host: HostEndpoint;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -88,6 +90,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...DEFAULT_POLICY_CONFIG,
     enforcement: config.policyEnforcement,
     allowLocalhost: config.allowLocalhost !== 'policy',
+    hostFirewall: config.hostFirewall,
     clusterName: config.clusterName,
     enableIPv4: families.ipv4,
     enableIPv6: families.ipv6,
@@ -127,6 +130,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
   );
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
+  const host = new HostEndpoint(manager, config.hostFirewall ? kernel.hostLink : undefined);
   const health = new Health(clock);
   const keeper =
     objects &&
@@ -135,7 +139,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
       onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
     });
   const cluster = new Cluster({
-    ...{ config, clock, ipcache, identities, kernel, manager, nodeAddresses },
+    ...{ config, clock, ipcache, identities, kernel, manager, nodeAddresses, host },
     ...(keeper !== undefined && { keeper }),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
@@ -164,6 +168,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     serviceMetrics,
     cluster,
     ...(keeper !== undefined && { keeper }),
+    host,
   };
 }
 

@@ -15,6 +15,8 @@ import { ManifestSource } from '../k8s/manifest-source.ts';
 import { formatCidr, parseAddress } from '../model/address.ts';
 import { systemClock, type Clock } from '../model/clock.ts';
 import type { IpcacheEntry, RemoteNode } from '../model/datapath.ts';
+import { ifIndex } from '../model/endpoint.ts';
+import { parseMac } from '../model/mac.ts';
 import type { LbChanges } from '../model/service.ts';
 import { startAgent } from './agent.ts';
 import type { CollectionWatcher, NodeKernel } from './node-kernel.ts';
@@ -28,6 +30,11 @@ export class FakeKernel implements NodeKernel {
   readonly ipcacheType = ipcacheEntryType;
   readonly devices = ['eth0'];
   readonly mtu = 1500;
+  readonly hostLink = {
+    ...{ hostIfName: 'weir_host', hostIfIndex: ifIndex(2), hostMac: parseMac('02:00:00:00:00:02') },
+    ...{ containerIfName: 'weir_host', containerIfIndex: ifIndex(2), containerMac: parseMac('02:00:00:00:00:02') },
+    netnsInode: 0,
+  };
   readonly ipcache: NodeKernel['ipcache'] = {
     update: (entries) => {
       for (const entry of entries) this.ipcacheMap.set(formatCidr(entry.prefix), entry);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
@@ -139,9 +139,7 @@ if (inOwnNetns(import.meta.filename)) {
     test('what the verifier refuses changes nothing: neither a new endpoint nor one that stands', async () => {
       const objects = mkdtempSync(path.join(tmpdir(), 'weir-objects-'));
       try {
-        for (const file of ['bpf_host.o', 'bpf_sock.o']) {
-          copyFileSync(path.join(OBJECTS_FOLDER, file), path.join(objects, file));
-        }
+        cpSync(OBJECTS_FOLDER, objects, { recursive: true });
         const elf = readFileSync(path.join(OBJECTS_FOLDER, 'bpf_lxc.o'));
         await using node = await testNode();
         await using pod = await TestPod.create(node, 11);

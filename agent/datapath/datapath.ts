@@ -1,6 +1,6 @@
 import type { Address } from '../model/address.ts';
 import type { EndpointDatapath, EndpointLink, EndpointProgram, LinkRequest, LinkStatus } from '../model/datapath.ts';
-import type { EndpointId, IfIndex } from '../model/endpoint.ts';
+import { HOST_ENDPOINT_ID, type EndpointId, type IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { MapStateChanges, MapStateView } from '../model/mapstate.ts';
 import { BpfMap } from '../kernel/bpf-map.ts';
@@ -27,6 +27,8 @@ export interface DatapathOptions {
   readonly maps: NodeMaps;
   readonly loader: Loader;
   readonly devices: Devices;
+  /** Puts the node itself under its policy; absent: it is no endpoint. */
+  readonly attachHost?: (program: EndpointProgram, policyMap: BpfMap) => Promise<void>;
   /** The addresses that the host speaks to pods with: the router's. */
   readonly routers: readonly Address[];
   /** Entries of each endpoint's policy map; that of bpf/lib/maps.h when absent. */
@@ -91,6 +93,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   }
 
   async linkStatus(link: EndpointLink, netns: string): Promise<LinkStatus> {
+    if (this.#byIfIndex.get(link.hostIfIndex) === HOST_ENDPOINT_ID) return { hostUp: true, attached: true };
     const id = this.#byIfIndex.get(link.hostIfIndex);
     const attached =
       id !== undefined && this.#options.maps.call.has(id) && (await this.#attachments.isAttached(id, link.hostIfIndex));
@@ -125,7 +128,9 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   }
 
   /** Call it when all known endpoints are installed again, and before new ones are created. */
-  async prune(known: ReadonlySet<EndpointId>): Promise<void> {
+  async prune(endpoints: ReadonlySet<EndpointId>): Promise<void> {
+    // The node goes under its policy last.
+    const known = this.#options.attachHost === undefined ? endpoints : new Set([...endpoints, HOST_ENDPOINT_ID]);
     const { pins, maps, devices } = this.#options;
     const stale: Address[] = [];
     for await (const [address, { id, host }] of maps.lxc.entries()) if (!host && !known.has(id)) stale.push(address);
@@ -147,7 +152,19 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     this.#pool[Symbol.dispose]();
   }
 
+  /** The node itself: its policy first, then the programs of its devices that ask it. */
+  async #installHost(program: EndpointProgram, policy: MapStateView): Promise<void> {
+    const { map, policy: opened } = this.#open(HOST_ENDPOINT_ID);
+    await opened.replace(policy);
+    await this.#options.attachHost?.(program, map);
+    this.#byIfIndex.set(program.link.hostIfIndex, HOST_ENDPOINT_ID);
+  }
+
   async #install(program: EndpointProgram, policy: MapStateView): Promise<void> {
+    if (program.id === HOST_ENDPOINT_ID) {
+      await this.#installHost(program, policy);
+      return;
+    }
     const { maps, devices, routers } = this.#options;
     const { id, link } = program;
     const addresses = addressesOf(program);

@@ -1,7 +1,8 @@
 import type { Address, Cidr } from '../model/address.ts';
-import type { Routing } from '../model/datapath.ts';
+import type { EndpointLink, EndpointProgram, Routing } from '../model/datapath.ts';
 import { endpointId } from '../model/endpoint.ts';
 import { RESERVED_IDENTITY } from '../model/identity.ts';
+import type { BpfMap } from '../kernel/bpf-map.ts';
 import { KernelDatapath } from './datapath.ts';
 import { Devices } from './devices.ts';
 import { Loader, type ProgramSettings } from './loader.ts';
@@ -11,9 +12,9 @@ import { NodeMaps, type MapSizes } from './node-maps.ts';
 import { RemoteNodeMaps } from './maps/remote-nodes.ts';
 import { NodeRoutes } from './node-routes.ts';
 import { setUpNode, tearDownNode, type NodeNetwork } from './node-network.ts';
-import { Pins } from './pins.ts';
 import { KernelRemoteNodes } from './remote-nodes.ts';
 import { openTunnel, TUNNEL_DEVICE } from './tunnel-device.ts';
+import { Pins, type NodeHook } from './pins.ts';
 
 export interface KernelNodeOptions {
   /** Folder on a BPF file system, which is mounted when absent. */
@@ -27,6 +28,8 @@ export interface KernelNodeOptions {
   readonly devices: readonly string[];
   readonly mtu?: number;
   readonly routing: Routing;
+  /** Whether the node itself is to be an endpoint, which {@link KernelNode.hostLink} then is installed as. */
+  readonly hostFirewall?: boolean;
   /** The cgroup v2 whose sockets get services translated; absent: packets do. */
   readonly cgroup?: string;
   readonly settings?: ProgramSettings;
@@ -48,7 +51,7 @@ export class KernelNode implements Disposable {
   readonly nodes: KernelRemoteNodes;
   readonly #stack: DisposableStack;
 
-  private constructor(parts: Omit<KernelNode, typeof Symbol.dispose>, stack: DisposableStack) {
+  private constructor(parts: Omit<KernelNode, typeof Symbol.dispose | 'hostLink'>, stack: DisposableStack) {
     this.network = parts.network;
     this.maps = parts.maps;
     this.endpoints = parts.endpoints;
@@ -75,7 +78,11 @@ export class KernelNode implements Disposable {
       (device) =>
         !['weir_host', TUNNEL_DEVICE].includes(device) && !network.devices.some(({ name }) => name === device),
     );
-    for (const { name, index } of network.devices) await loader.attachDevice(name, index, ['from_netdev', 'to_netdev']);
+    for (const { name, index } of network.devices) {
+      // Under a policy until it is known which: a node that falls from it for a moment would be open.
+      if (options.hostFirewall && (await loader.holdsDevice(name, index, DEVICE_HOOKS))) continue;
+      await loader.attachDevice(name, index, DEVICE_HOOKS);
+    }
     if (options.cgroup === undefined) await loader.detachSockets();
     else await loader.attachSockets(options.cgroup);
     if (network.tunnel !== undefined) {
@@ -85,9 +92,15 @@ export class KernelNode implements Disposable {
     const devices = undo.use(new Devices());
     const { warmPrograms, onError } = options;
     const policyMapSize = options.sizes?.weir_policy;
+    const attachHost = async (program: EndpointProgram, policyMap: BpfMap): Promise<void> => {
+      for (const { name, index } of network.devices) {
+        await loader.attachDevice(name, index, DEVICE_HOOKS, { program, policyMap });
+      }
+    };
     const endpoints = undo.use(
       new KernelDatapath({
         ...{ pins, maps, loader, devices, routers: options.routers },
+        ...(options.hostFirewall && { attachHost }),
         ...(policyMapSize !== undefined && { policyMapSize }),
         ...(warmPrograms !== undefined && { warmPrograms }),
         ...(onError && { onError }),
@@ -100,6 +113,15 @@ export class KernelNode implements Disposable {
       new NodeRoutes({ routing, routers, hostIfIndex: network.host.index, mtu: network.mtu }),
     );
     return new KernelNode({ network, maps, endpoints, catalogue, nodes }, undo.move());
+  }
+
+  /** The node's own device as the link of the endpoint that the node is. */
+  get hostLink(): EndpointLink {
+    const { index, mac } = this.network.host;
+    return {
+      ...{ hostIfName: 'weir_host', hostIfIndex: index, hostMac: mac },
+      ...{ containerIfName: 'weir_host', containerIfIndex: index, containerMac: mac, netnsInode: 0 },
+    };
   }
 
   /** Gives up descriptors; everything in the kernel goes on enforcing. */
@@ -127,6 +149,8 @@ function tunnelSettings({ tunnel, mtu }: NodeNetwork, { underlay, tunnelPort }: 
   if (tunnel === undefined) return { tunnel: false };
   return { tunnel: true, tunnelIpv6: underlay === 6, tunnelIfindex: tunnel, tunnelMtu: mtu, tunnelPort };
 }
+
+const DEVICE_HOOKS: readonly NodeHook[] = ['from_netdev', 'to_netdev'];
 
 function describeNode(maps: NodeMaps, { host }: NodeNetwork, routers: readonly Address[]): void {
   const routerIpv4 = routers.find(({ family }) => family === 4);

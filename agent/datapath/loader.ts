@@ -7,6 +7,7 @@ import {
   writeBpfLxcConfig,
   writeBpfOverlayConfig,
   writeBpfSockConfig,
+  type BpfHostConfig,
   type BpfLxcConfig,
 } from '../../bpf/gen/config.ts';
 import { MAPS } from '../../bpf/gen/maps.ts';
@@ -44,6 +45,12 @@ export type ProgramSettings = Partial<
     | 'tunnelPort'
   >
 >;
+
+/** What programs of the node's devices need to judge the node's own traffic. */
+export interface HostFirewall {
+  readonly program: Pick<EndpointProgram, 'id' | 'identity' | 'auditMode'>;
+  readonly policyMap: BpfMap;
+}
 
 /** Where an endpoint's programs go, as its link's host end sees it. */
 export const ENDPOINT_HOOKS: Readonly<Record<EndpointHook, TcxHook>> = {
@@ -177,12 +184,17 @@ export class Loader {
    *
    * @throws LoadError BPF_LOAD_FAILED; KernelError SYSCALL_FAILED
    */
-  async attachDevice(device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<void> {
-    // It declares a policy map as all programs do, and never asks it: libbpf gives it an empty one.
+  async attachDevice(
+    device: string,
+    ifindex: IfIndex,
+    programs: readonly NodeHook[],
+    firewall?: HostFirewall,
+  ): Promise<void> {
+    const config: Partial<BpfHostConfig> = { ...this.settings, deviceIfindex: ifindex, ...hostConfig(firewall) };
+    // Without a firewall its policy map is never asked: libbpf gives it an empty one.
     using object = await this.#load('bpf_host', `bpf_host of ${device}`, {
-      data: {
-        [CONFIG_SECTION]: (bytes) => writeBpfHostConfig(viewOf(bytes), { ...this.settings, deviceIfindex: ifindex }),
-      },
+      data: { [CONFIG_SECTION]: (bytes) => writeBpfHostConfig(viewOf(bytes), config) },
+      ...(firewall && { reuse: { weir_policy: firewall.policyMap } }),
     });
     await this.#attachNode(object, device, ifindex, programs);
   }
@@ -207,6 +219,12 @@ export class Loader {
         await attachTcx(object.program(name).fd, { ifindex, hook: NODE_HOOKS[name], pin });
       }),
     );
+  }
+
+  /** Whether TCX links hold programs of the node on one of its devices. */
+  async holdsDevice(device: string, ifindex: IfIndex, programs: readonly NodeHook[]): Promise<boolean> {
+    const held = await Promise.all(programs.map((name) => tcxProgram(this.#pins.nodeLink(device, name), ifindex)));
+    return held.every((program) => program !== undefined);
   }
 
   /** Takes the node's programs off those of its devices for which `leaves` says so. */
@@ -257,6 +275,12 @@ export class Loader {
       reuse: { ...Object.fromEntries(shared.map((map) => [map, this.#maps.get(map)])), ...reuse },
     });
   }
+}
+
+function hostConfig(firewall: HostFirewall | undefined): Partial<BpfHostConfig> {
+  if (firewall === undefined) return {};
+  const { id, identity, auditMode } = firewall.program;
+  return { hostFirewall: true, endpointId: id, endpointIdentity: identity, auditMode };
 }
 
 function viewOf(bytes: Buffer): DataView {

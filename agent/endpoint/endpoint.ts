@@ -3,7 +3,7 @@ import { addressesOf, type Addressing } from '../ipam/ipam.ts';
 import type { Address } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import type { EndpointLink } from '../model/datapath.ts';
-import type { EndpointId, EndpointState } from '../model/endpoint.ts';
+import { HOST_ENDPOINT_ID, type EndpointId, type EndpointState } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
@@ -28,8 +28,8 @@ export interface Attachment {
 
 /** Labels by where they come from; `identity` and `information` are the outcome (S3, S4). */
 export interface EndpointLabels {
-  /** From the Pod object, the request, or neither. */
-  readonly origin: 'pod' | 'request' | 'init';
+  /** From the Pod object, the request, or neither; `node` for the node itself. */
+  readonly origin: 'pod' | 'request' | 'init' | 'node';
   /** All that the orchestrator says. */
   readonly derived: readonly Label[];
   /** Added through the API. */
@@ -117,6 +117,11 @@ export class Endpoint {
     return isLeaving(this.#state);
   }
 
+  /** Whether it is the node itself. */
+  get isHost(): boolean {
+    return this.id === HOST_ENDPOINT_ID;
+  }
+
   /** `namespace/name`, when the workload is a pod. */
   get podName(): string | undefined {
     const { namespace, podName } = this.attachment;
@@ -125,7 +130,8 @@ export class Endpoint {
 
   /** As errors and logs name it. */
   get title(): string {
-    return `endpoint ${this.id}${this.podName === undefined ? '' : ` (${this.podName})`}`;
+    const name = this.isHost ? 'the node' : this.podName;
+    return `endpoint ${this.id}${name === undefined ? '' : ` (${name})`}`;
   }
 
   /**

@@ -1,5 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { errorText } from '../model/errors.ts';
+import type { EndpointLink } from '../model/datapath.ts';
+import { HOST_ENDPOINT_ID } from '../model/endpoint.ts';
+import { errorText, WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
 import { labelSetKey, type Label } from '../model/labels.ts';
 import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
@@ -8,6 +10,7 @@ import { attachmentKey, type Endpoint, type EndpointLabels, type EndpointOptions
 import { refreshedLabels } from './endpoint-labels.ts';
 import { applyPolicy, changeIdentity, install, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
+import { hostEndpoint, hostLabels } from './host.ts';
 import { NamedPortIndex, type IdentityPorts } from './named-ports.ts';
 import type { PodChange } from './pod-directory.ts';
 import { recordOf } from './record.ts';
@@ -55,9 +58,27 @@ export class EndpointManager {
     });
   }
 
+  /**
+   * Makes the node itself an endpoint; resolves when it is enforced, or will be tried again.
+   *
+   * @param link the node's own device
+   */
+  async enterHost(link: EndpointLink, labels: readonly Label[]): Promise<void> {
+    const host = hostEndpoint(this.#environment, link, labels);
+    this.index.add(host);
+    await this.#schedule(host, 'the node is an endpoint').catch(() => undefined);
+  }
+
+  /** The labels of the node have changed. */
+  setHostLabels(labels: readonly Label[]): void {
+    const host = this.index.byId(HOST_ENDPOINT_ID);
+    if (host !== undefined) this.#inBackground(this.#relabel(host, hostLabels(labels), 'labels of the node changed'));
+  }
+
   /** @throws what the kernel answered; the endpoint then stays, `disconnecting`, and can be removed again. */
-  remove(endpoint: Endpoint): Promise<void> {
-    return this.#serial.run(endpoint.key, async () => {
+  async remove(endpoint: Endpoint): Promise<void> {
+    refuseHost(endpoint, 'start the agent without --enable-host-firewall');
+    await this.#serial.run(endpoint.key, async () => {
       // Whoever was first in the queue has removed it.
       if (this.index.byId(endpoint.id) === endpoint) await this.#remove(endpoint);
     });
@@ -84,6 +105,7 @@ export class EndpointManager {
 
   /** Labels in addition to the orchestrator's; resolves when the endpoint is enforced under them. */
   async setUserLabels(endpoint: Endpoint, user: readonly Label[]): Promise<void> {
+    refuseHost(endpoint, 'label the Node object');
     const { labels, attachment } = endpoint;
     const next = refreshedLabels(this.#environment.labels, attachment, labels, user);
     await this.#relabel(endpoint, next, 'user labels changed');
@@ -190,7 +212,7 @@ export class EndpointManager {
     else if (JSON.stringify(before) !== JSON.stringify(labels)) {
       await this.#serial.run(endpoint.key, async () => {
         const { link, identity } = endpoint;
-        if (endpoint.isLeaving || link === undefined || identity === undefined) return;
+        if (endpoint.isLeaving || endpoint.isHost || link === undefined || identity === undefined) return;
         await this.#environment.store.save(recordOf(endpoint, link, identity));
       });
     }
@@ -264,4 +286,8 @@ export class EndpointManager {
   #inBackground(work: Promise<void>): void {
     work.catch(() => undefined);
   }
+}
+
+function refuseHost({ isHost, title }: Endpoint, remedy: string): void {
+  if (isHost) throw new WeirError('ENDPOINT_INVALID', 'is the node itself', { object: title, remedy });
 }

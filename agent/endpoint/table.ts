@@ -1,9 +1,9 @@
 import { addressEquals, parseAddress, type Address } from '../model/address.ts';
-import { endpointId, type EndpointId } from '../model/endpoint.ts';
+import { endpointId, HOST_ENDPOINT_ID, type EndpointId } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { Endpoint } from './endpoint.ts';
 
-const LAST_ID = 65535;
+const LAST_ID = HOST_ENDPOINT_ID - 1;
 
 /** The living endpoints of a node, and the numbers that are free. */
 export class EndpointIndex {

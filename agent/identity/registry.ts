@@ -1,10 +1,10 @@
 import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
-import { IDENTITY_SCOPE, type Identity, type IdentityId } from '../model/identity.ts';
-import { canonicalLabels, type Label } from '../model/labels.ts';
 import type { IdentityAgreement } from './agreement.ts';
+import { IDENTITY_SCOPE, RESERVED_IDENTITY, type Identity, type IdentityId } from '../model/identity.ts';
+import { canonicalLabels, labelSetKey, type Label } from '../model/labels.ts';
 import { IdentityAllocator, type IdentityChanges } from './allocator.ts';
-import { RESERVED_IDENTITIES, reservedIdentity, scopeOf } from './reserved.ts';
+import { isHost, RESERVED_IDENTITIES, reservedIdentity, scopeOf } from './reserved.ts';
 
 export interface RegistryOptions {
   /** Directory that keeps the numbers across restarts. */
@@ -24,9 +24,12 @@ type Allocators = Readonly<Record<'cluster' | 'local' | 'remoteNode', IdentityAl
 /** Every identity that this node knows: the reserved ones, those of its pods, and those of prefixes (S1, S2). */
 export class IdentityRegistry {
   readonly #allocators: Allocators;
+  readonly #onChange: (changes: IdentityChanges) => void;
+  #reserved = RESERVED_IDENTITIES;
 
-  private constructor(allocators: Allocators) {
+  private constructor(allocators: Allocators, onChange: (changes: IdentityChanges) => void) {
     this.#allocators = allocators;
+    this.#onChange = onChange;
   }
 
   /** Takes up the numbers of the last run. Files that do not decode are set aside and told in `problems`. */
@@ -42,11 +45,8 @@ export class IdentityRegistry {
         first: IDENTITY_SCOPE.remoteNode.first + 1,
       }),
     ]);
-    const registry = new IdentityRegistry({
-      cluster: cluster.allocator,
-      local: local.allocator,
-      remoteNode: remoteNode.allocator,
-    });
+    const allocators = { cluster: cluster.allocator, local: local.allocator, remoteNode: remoteNode.allocator };
+    const registry = new IdentityRegistry(allocators, options.onChange);
     const problems = [cluster, local, remoteNode].flatMap(({ problem }) => (problem === undefined ? [] : [problem]));
     return { registry, problems };
   }
@@ -58,7 +58,17 @@ export class IdentityRegistry {
    */
   async acquire(labels: Iterable<Label>): Promise<Identity> {
     const canonical = canonicalLabels(labels);
+    if (isHost(canonical)) return this.#relabelHost(canonical);
     return reservedIdentity(canonical) ?? this.#allocators[scopeOf(canonical)].acquire(canonical);
+  }
+
+  /** The node is the host whatever other labels it has; what has them from now on is identity 1. */
+  #relabelHost(labels: readonly Label[]): Identity {
+    const host = { id: RESERVED_IDENTITY.host, labels };
+    if (labelSetKey(this.get(host.id).labels) === labelSetKey(labels)) return host;
+    this.#reserved = this.#reserved.map((identity) => (identity.id === host.id ? host : identity));
+    this.#onChange({ added: [host], removed: [] });
+    return host;
   }
 
   /** As {@link acquire}, for a set that had a number before; gives that number when it is still to be had. */
@@ -101,8 +111,9 @@ export class IdentityRegistry {
 
   /** Whether this is the number that the labels have now. */
   isCurrent({ id, labels }: Identity): boolean {
-    const reserved = reservedIdentity(labels);
-    if (reserved !== undefined) return reserved.id === id;
+    const reserved = this.#reserved.find((identity) => identity.id === id);
+    if (reserved !== undefined) return labelSetKey(reserved.labels) === labelSetKey(labels);
+    if (reservedIdentity(labels) !== undefined) return false;
     return this.#allocators[scopeOf(labels)].find(labels)?.id === id;
   }
 
@@ -117,7 +128,7 @@ export class IdentityRegistry {
   }
 
   find(id: IdentityId): Identity | undefined {
-    const reserved = RESERVED_IDENTITIES.find((identity) => identity.id === id);
+    const reserved = this.#reserved.find((identity) => identity.id === id);
     if (reserved !== undefined) return reserved;
     for (const allocator of Object.values(this.#allocators)) {
       const found = allocator.get(id);
@@ -141,7 +152,7 @@ export class IdentityRegistry {
 
   /** All of them, ascending. */
   list(): Identity[] {
-    return [...RESERVED_IDENTITIES, ...Object.values(this.#allocators).flatMap((allocator) => allocator.list())].sort(
+    return [...this.#reserved, ...Object.values(this.#allocators).flatMap((allocator) => allocator.list())].sort(
       (a, b) => a.id - b.id,
     );
   }

@@ -17,6 +17,11 @@ export const RESERVED_IDENTITIES: readonly Identity[] = Object.entries(RESERVED_
     labels: [{ source: 'reserved', key: name, value: '' }, ...(EXTRA[name as ReservedName] ?? [])],
   }));
 
+/** Whether these are labels of this node itself. */
+export function isHost(labels: readonly Label[]): boolean {
+  return labels.some(({ source, key }) => source === 'reserved' && key === 'host');
+}
+
 /** Where the number of a label set comes from. */
 export type IdentityScope = keyof typeof IDENTITY_SCOPE;
 

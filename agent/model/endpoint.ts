@@ -4,6 +4,9 @@ export type EndpointId = number & { readonly __brand: 'EndpointId' };
 /** Brands a number that is known to be in 1..65535. */
 export const endpointId = (n: number): EndpointId => n as EndpointId;
 
+/** The number of the node itself, where it is an endpoint (`--enable-host-firewall`); no pod gets it. */
+export const HOST_ENDPOINT_ID = endpointId(65535);
+
 /** Interface index of a link inside one network namespace. */
 export type IfIndex = number & { readonly __brand: 'IfIndex' };
 

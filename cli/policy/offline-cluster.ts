@@ -41,6 +41,9 @@ export interface FlowDecision {
 /** The agent's default for both families. */
 const FAMILIES = { ipv4: true, ipv6: true };
 
+/** As an agent decides whose node is an endpoint: whoever asks about policies of nodes wants to know what they do. */
+const OFFLINE_CONFIG: PolicyConfig = { ...DEFAULT_POLICY_CONFIG, hostFirewall: true };
+
 export class OfflineCluster {
   readonly engine: PolicyEngine;
   readonly config: PolicyConfig;
@@ -52,7 +55,7 @@ export class OfflineCluster {
   #nextLocal: number = IDENTITY_SCOPE.local.first + 1;
 
   /** @throws WeirError RESOURCE_INVALID, POLICY_INVALID naming object and field: nothing is decided on half a cluster. */
-  constructor(resources: readonly Resource[], config: PolicyConfig = DEFAULT_POLICY_CONFIG) {
+  constructor(resources: readonly Resource[], config: PolicyConfig = OFFLINE_CONFIG) {
     this.config = config;
     this.engine = createPolicyEngine(config);
     this.#inventory = takeInventory(resources, config.clusterName);

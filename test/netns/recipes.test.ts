@@ -38,7 +38,7 @@ describe('the examples of docs/policies, on the wire', () => {
   let client: ApiClient;
 
   before(async () => {
-    node = stack.use(new WeirNode({ name: 'recipes' }));
+    node = stack.use(new WeirNode({ name: 'recipes', flags: ['--enable-host-firewall'] }));
     node.manifest('cluster.yaml', readFileSync(path.join(POLICIES, 'cluster.yaml'), 'utf8'));
     await node.startAgent();
     client = new ApiClient(node.socket);

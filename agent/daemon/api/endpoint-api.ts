@@ -79,7 +79,7 @@ export class EndpointApiAdapter implements EndpointApi {
     const endpoint = this.#find(id);
     if (endpoint.link === undefined) return healthModel(endpoint, false);
     const { hostUp, container, attached } = await this.#datapath.linkStatus(endpoint.link, endpoint.attachment.netns);
-    return healthModel(endpoint, hostUp && attached && container?.up === true);
+    return healthModel(endpoint, hostUp && attached && (endpoint.isHost || container?.up === true));
   }
 
   log(id: string): models.EndpointStatusLog {

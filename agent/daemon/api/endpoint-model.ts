@@ -33,7 +33,8 @@ export function endpointModel(endpoint: Endpoint, ipam: Ipam): models.Endpoint {
   };
 }
 
-function identifiersModel({ key, attachment, podName }: Endpoint): models.EndpointIdentifiers {
+function identifiersModel({ key, attachment, podName, isHost }: Endpoint): models.EndpointIdentifiers {
+  if (isHost) return {};
   return {
     'cni-attachment-id': key,
     'container-id': attachment.containerId,

@@ -1,0 +1,117 @@
+/** The node under policies of nodes: a world host, a pod and the node itself talk for real. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ApiClient } from '../../agent/api/client.ts';
+import { Actor } from '../harness/actor.ts';
+import { run } from '../harness/exec.ts';
+import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
+import { Pod, podManifest } from '../harness/pod.ts';
+import { waitFor } from '../harness/wait.ts';
+
+const SSH = 2222;
+const WEB = 8080;
+
+const nodeManifest = (name: string, role: string): string => `apiVersion: v1
+kind: Node
+metadata: { name: ${name}, labels: { role: ${role}, kubernetes.io/os: linux } }
+status: { addresses: [{ type: InternalIP, address: ${NODE_ADDRESSES.v4} }] }
+`;
+
+const hostPolicy = (sections: string): string => `apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: { name: nodes }
+spec:
+  nodeSelector: { matchLabels: { role: worker } }
+${sections}`;
+
+const SSH_ONLY = hostPolicy(`  ingress:
+    - fromEntities: [world]
+      toPorts: [{ ports: [{ port: "${SSH}", protocol: TCP }] }]
+`);
+const NO_WEB_OUT = hostPolicy(`  egress:
+    - toEntities: [world]
+      toPorts: [{ ports: [{ port: "${SSH}", protocol: TCP }] }]
+`);
+
+test('policies of nodes judge what comes for the node and what it sends', async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const node = stack.use(new WeirNode({ name: 'hostfw', flags: ['--enable-host-firewall'] }));
+  node.manifest('node.yaml', nodeManifest(node.name, 'worker'));
+  node.manifest('client.yaml', podManifest('client', { app: 'client' }));
+  await node.startAgent();
+  const client = stack.use(await Pod.create(node, 'client'));
+  const world = stack.use(await Actor.start(node.world));
+  const host = stack.use(await Actor.start(node.ns));
+  for (const port of [SSH, WEB]) for (const actor of [world, host]) await actor.do({ op: 'serve', port });
+  const reach = async (actor: Actor, address: string, port: number, op: 'tcp' | 'udp' = 'tcp'): Promise<string> =>
+    await actor.do({ op, host: address, port, timeoutMs: 500 });
+  const [nodeV4, nodeV6] = [NODE_ADDRESSES.v4, NODE_ADDRESSES.v6];
+  const [worldV4, worldV6] = [WORLD_ADDRESSES.v4, WORLD_ADDRESSES.v6];
+
+  await t.test('the node is an endpoint with the labels of its object', async () => {
+    const { stdout } = await node.weir('endpoint', 'list');
+    assert.match(stdout, /reserved:host/);
+    assert.match(stdout, /k8s:role=worker/);
+    const { stdout: identity } = await node.weir('identity', 'get', '1');
+    assert.match(identity, /k8s:role=worker/);
+    const { stdout: status } = await node.weir('status');
+    assert.doesNotMatch(status, /nodeSelector/);
+  });
+
+  await t.test('without a policy everything passes', async () => {
+    for (const address of [nodeV4, nodeV6]) assert.equal(await reach(world, address, WEB), 'ok');
+    for (const address of [worldV4, worldV6]) assert.equal(await reach(host, address, WEB), 'ok');
+  });
+
+  await t.test('ingress: only what is allowed, replies of the node and of the world pass', async () => {
+    node.manifest('policy.yaml', SSH_ONLY);
+    await waitFor('the denial', async () => (await reach(world, nodeV4, WEB)) === 'timeout');
+    for (const address of [nodeV4, nodeV6]) {
+      assert.equal(await reach(world, address, SSH), 'ok');
+      assert.equal(await reach(world, address, WEB), 'timeout');
+      assert.equal(await reach(world, address, WEB, 'udp'), 'timeout');
+    }
+    for (const address of [worldV4, worldV6]) assert.equal(await reach(host, address, WEB), 'ok');
+    assert.equal(await reach(client.actor, nodeV4, WEB), 'ok', 'pods of the node are judged by their own policies');
+    for (const address of [worldV4, worldV6]) assert.equal(await reach(client.actor, address, WEB), 'ok');
+  });
+
+  await t.test('what pods send under the address of the node is not the node’s, and its replies come in', async () => {
+    run([...node.ns.enter, 'nft', 'add table ip t; add chain ip t post { type nat hook postrouting priority 100; }; add rule ip t post ip saddr 10.244.0.0/24 oifname eth0 masquerade']); // prettier-ignore
+    node.manifest('policy.yaml', `${SSH_ONLY}---\n${NO_WEB_OUT.replace('name: nodes', 'name: out')}`);
+    await waitFor('the denial', async () => (await reach(host, worldV4, WEB)) === 'timeout');
+    assert.equal(await reach(client.actor, worldV4, WEB), 'ok');
+    assert.equal(await reach(host, worldV4, SSH), 'ok');
+    assert.equal(await reach(host, worldV6, WEB), 'timeout');
+  });
+
+  await t.test('a connection that is no longer allowed stops, and audit mode lets it through', async () => {
+    node.manifest('policy.yaml', SSH_ONLY);
+    await waitFor('the permission', async () => (await reach(host, worldV4, WEB)) === 'ok');
+    const { stdout } = await node.weir('endpoint', 'list', '-o', 'jsonpath={.items[*].id}');
+    assert.ok(stdout.includes('65535'), stdout);
+    assert.equal((await node.weir('endpoint', 'config', '65535', 'PolicyAuditMode=Enabled')).status, 0);
+    assert.equal(await reach(world, nodeV4, WEB), 'ok');
+    assert.equal((await node.weir('endpoint', 'config', '65535', 'PolicyAuditMode=Disabled')).status, 0);
+    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+  });
+
+  await t.test('a crash of the agent leaves the policy in force, and the next agent takes it over', async () => {
+    await node.stopAgent('SIGKILL');
+    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+    assert.equal(await reach(world, nodeV4, SSH), 'ok');
+    await node.startAgent();
+    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+    assert.equal(await reach(world, nodeV4, SSH), 'ok');
+  });
+
+  await t.test('labels of the node decide which policies it has', async () => {
+    node.manifest('node.yaml', nodeManifest(node.name, 'other'));
+    await waitFor('the permission', async () => (await reach(world, nodeV4, WEB)) === 'ok');
+  });
+
+  await t.test('the node cannot be deleted', async () => {
+    await assert.rejects(new ApiClient(node.socket).deleteEndpoint('65535'), /is the node itself/);
+    assert.equal((await node.weir('endpoint', 'get', '65535')).status, 0);
+  });
+});
