@@ -15,6 +15,7 @@ import { LeaderElection } from './leader-election.ts';
 import { createMetrics, type OperatorMetrics } from './metrics.ts';
 import { PolicyStatus } from './policy-status.ts';
 import { registerDefinitions } from './register-definitions.ts';
+import { EndpointSlices } from './slices/endpoint-slices.ts';
 
 export interface OperatorOptions {
   readonly config: OperatorConfig;
@@ -89,6 +90,7 @@ export class Operator {
       ...(endpointGcMs > 0 ? [new EndpointGc(context, endpointGcMs)] : []),
       ...(nodeGcMs > 0 ? [new NodeGc(context, nodeGcMs)] : []),
       ...(config.clusterPool === undefined ? [] : [new ClusterPool(context, config.clusterPool, config.namespace)]),
+      ...(config.slices === undefined ? [] : [new EndpointSlices(context, config.slices)]),
       new PolicyStatus(context, { ...DEFAULT_DECODE_OPTIONS, ...config.decode, clusterName }),
     ];
   }

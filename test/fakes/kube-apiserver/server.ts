@@ -162,6 +162,13 @@ export class KubeApiServer {
     return type === undefined ? undefined : this.#cluster.rest.find(type, namespace, name);
   }
 
+  /** Deletes an object, as `get` names it, at once and whatever its finalizers. */
+  remove(path: string, name: string, namespace = ''): void {
+    const object = this.get(path, name, namespace);
+    const type = object === undefined ? undefined : this.#cluster.registry.byKind(object.apiVersion, object.kind);
+    if (object !== undefined && type !== undefined) this.#cluster.rest.remove(type, object);
+  }
+
   /** Forgets old revisions, so that watches from them meet 410 Gone. */
   compact(): void {
     this.store.compact();
