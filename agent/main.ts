@@ -60,6 +60,7 @@ async function run(config: Config): Promise<number> {
         mtu: config.mtu,
         warmPrograms: config.warmPrograms,
         collectionMs: config.collectionMs,
+        policyMapMax: config.policyMapMax,
         socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),

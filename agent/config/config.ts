@@ -43,6 +43,8 @@ export interface Config {
   readonly routing: Routing;
   /** Sets of programs to keep loaded ahead of the pods that will need them. */
   readonly warmPrograms: number;
+  /** Entries of each endpoint's policy map. */
+  readonly policyMapMax: number;
   /** Where services are translated; see `socketCgroup`. */
   readonly socketLb: 'auto' | 'true' | 'false';
   /** Undefined: to be found. */
@@ -231,6 +233,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
       autoDirectNodeRoutes: reader.flag('auto-direct-node-routes'),
     }),
     warmPrograms: reader.number('warm-programs', 0, 1000),
+    policyMapMax: reader.number('bpf-policy-map-max', 256, 65536),
     socketLb: reader.oneOf('bpf-lb-sock', ['auto', 'true', 'false']),
     cgroupRoot: reader.optional('cgroup-root'),
     labelRules: reader.list('labels'),

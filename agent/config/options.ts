@@ -163,6 +163,13 @@ export const OPTIONS = [
     default: '24',
     help: 'pods whose programs are loaded ahead, about 0.6 MB each: how many may start at once without waiting',
   },
+  {
+    name: 'bpf-policy-map-max',
+    kind: 'text',
+    value: 'NUMBER',
+    default: '16384',
+    help: 'entries that the policy of one endpoint may have: one that takes more has all its traffic dropped',
+  },
   { name: 'labels', kind: 'list', value: 'RULES', help: 'which labels make identities: [!][source]:pattern' },
   {
     name: 'policy-enforcement',

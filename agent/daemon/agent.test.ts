@@ -21,6 +21,7 @@ import { readInvocation } from '../config/config.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { ManifestSource } from '../k8s/manifest-source.ts';
 import { formatAddress, formatCidr, parseAddress } from '../model/address.ts';
+import type { EndpointId } from '../model/endpoint.ts';
 import { systemClock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import { identityId } from '../model/identity.ts';
@@ -403,6 +404,20 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     assert.equal(await sample('cilium_endpoint_regenerations_total{outcome="fail"}'), 0);
     const took = 'cilium_endpoint_regeneration_time_stats_seconds_count{scope="total",status="success"}';
     assert.ok((await sample(took)) >= 1);
+  });
+
+  test('tells of policy maps that are full, or nearly', async () => {
+    await start();
+    const { id } = await add('web');
+    assert.equal((await api.health())['policy-maps'], undefined);
+    kernel.policyMapMax = 1;
+    kernel.locked = [id as EndpointId];
+    const use = { entries: 2, 'max-entries': 1, lockdown: true };
+    assert.deepEqual((await api.health())['policy-maps'], { [id]: use });
+    assert.equal((await api.health()).cilium?.state, 'Warning');
+    const endpoint = await api.endpoint(String(id));
+    assert.deepEqual(endpoint.status?.['policy-map'], use);
+    assert.equal(endpoint.status?.health?.policy, 'Failure');
   });
 
   test('names the numbers in events', async () => {

@@ -68,7 +68,7 @@ async function serve(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
 
 function apiOf(rooms: Rooms): AgentApi {
   const { identities, engine, ipcache, manager, kernel, ipam, clock, services, names, dns } = rooms;
-  const endpoints = new EndpointApiAdapter(manager, kernel.endpoints, ipam);
+  const endpoints = new EndpointApiAdapter(manager, kernel, ipam);
   const policy = new PolicyApiAdapter(identities, engine, ipcache, manager.index);
   return {
     endpoints,

@@ -12,6 +12,7 @@ import { nameMetrics } from './names/name-metrics.ts';
 import type { Names } from './names/names.ts';
 import { proxyMetrics } from './names/proxy-metrics.ts';
 import type { NodeKernel } from './node-kernel.ts';
+import { policyMapUses } from './policy-maps.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { ServiceMetrics } from './service-metrics.ts';
 
@@ -34,6 +35,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   collectDefaultMetrics({ register: registry });
   endpointMetrics(registry, parts);
   policyMetrics(registry, parts);
+  policyMapMetrics(registry, parts);
   parts.metrics.register(registry);
   parts.serviceMetrics.register(registry);
   nameMetrics(registry, parts.names);
@@ -120,6 +122,28 @@ function policyMetrics(registry: Registry, { engine, identities }: MetricsParts)
     collect() {
       this.reset();
       for (const { id } of identities.list()) this.inc({ type: scopeName(id) });
+    },
+  });
+}
+
+function policyMapMetrics(registry: Registry, { manager, kernel }: MetricsParts): void {
+  new Gauge({
+    name: 'cilium_bpf_map_pressure',
+    help: 'Share of a map that is wanted; of policy maps that of the fullest. More than 1 does not fit.',
+    labelNames: ['map_name'],
+    registers: [registry],
+    collect() {
+      const uses = [...policyMapUses(manager.index.list(), kernel).values()];
+      const shares = uses.map(({ entries, maxEntries }) => entries / maxEntries);
+      this.set({ map_name: 'weir_policy_*' }, Math.max(0, ...shares));
+    },
+  });
+  new Gauge({
+    name: 'weir_endpoint_lockdown',
+    help: 'Number of endpoints whose policy does not fit its map, so that all their traffic is dropped',
+    registers: [registry],
+    collect() {
+      this.set(kernel.lockdowns().length);
     },
   });
 }

@@ -47,6 +47,8 @@ export interface NodeKernel extends AsyncDisposable {
   readonly mtu: number;
   /** The cgroup whose sockets get services translated; undefined: packets do. */
   readonly socketCgroup: string | undefined;
+  /** Entries that each endpoint's policy map holds. */
+  readonly policyMapMax: number;
   /** Endpoints all of whose traffic is dropped because their policy does not fit. */
   lockdowns(): readonly EndpointId[];
   /** Names of the maps that can be shown. */
@@ -75,6 +77,8 @@ export interface KernelSettings {
   readonly warmPrograms: number;
   /** Between collections of connections that have ended, in milliseconds. */
   readonly collectionMs: number;
+  /** Entries of each endpoint's policy map. */
+  readonly policyMapMax: number;
   /** Where services are translated. */
   readonly socketLb: SocketLbSettings;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */

@@ -27,12 +27,14 @@ export async function openKernel(
   onError: (message: string, error: unknown) => void,
 ): Promise<NodeKernel> {
   requireFeatures(probeFeatures());
-  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, routers, podCidrs, routing, hostFirewall } = settings;
+  const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, policyMapMax, routers, podCidrs, routing, hostFirewall } =
+    settings;
   const cgroup = socketCgroup(settings.socketLb);
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
       ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, hostFirewall, monotonic, warmPrograms },
+      sizes: { weir_policy: policyMapMax },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       ...(mtu !== undefined && { mtu }),
       ...(cgroup !== undefined && { cgroup }),
@@ -62,6 +64,7 @@ export async function openKernel(
     socketCgroup: cgroup,
     devices: node.network.devices.map(({ name }) => name),
     mtu: node.network.mtu,
+    policyMapMax,
     lockdowns: () => node.endpoints.lockdowns(),
     maps: () => node.catalogue.list(),
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),

@@ -15,7 +15,7 @@ import { ManifestSource } from '../k8s/manifest-source.ts';
 import { formatCidr, parseAddress } from '../model/address.ts';
 import { systemClock, type Clock } from '../model/clock.ts';
 import type { IpcacheEntry, RemoteNode } from '../model/datapath.ts';
-import { ifIndex } from '../model/endpoint.ts';
+import { ifIndex, type EndpointId } from '../model/endpoint.ts';
 import { parseMac } from '../model/mac.ts';
 import type { LbChanges } from '../model/service.ts';
 import { startAgent } from './agent.ts';
@@ -67,7 +67,9 @@ export class FakeKernel implements NodeKernel {
     },
     prune: () => Promise.resolve(),
   };
-  lockdowns = (): never[] => [];
+  policyMapMax = 16384;
+  locked: readonly EndpointId[] = [];
+  lockdowns = () => this.locked;
   maps = () => [{ name: 'weir_metrics', path: '/x/weir_metrics', size: 1 }];
   dump = () =>
     Promise.resolve({ cache: [{ fields: { reason: 'Policy denied', direction: 'ingress', packets: 7, bytes: 700 } }] });

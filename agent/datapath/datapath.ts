@@ -3,6 +3,7 @@ import type { EndpointDatapath, EndpointLink, EndpointProgram, LinkRequest, Link
 import { HOST_ENDPOINT_ID, type EndpointId, type IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
 import type { MapStateChanges, MapStateView } from '../model/mapstate.ts';
+import { MAPS } from '../../bpf/gen/maps.ts';
 import { BpfMap } from '../kernel/bpf-map.ts';
 import { Attachments } from './attachments.ts';
 import type { Devices } from './devices.ts';
@@ -42,6 +43,7 @@ export interface DatapathOptions {
 /** Endpoints on the kernel. Calls for one endpoint take turns; endpoints do not wait for each other. */
 export class KernelDatapath implements EndpointDatapath, Disposable {
   readonly #options: DatapathOptions;
+  readonly #policyMapSize: number;
   readonly #turns = new Turns<EndpointId>();
   readonly #policies = new Map<EndpointId, OpenPolicy>();
   readonly #byIfIndex = new Map<IfIndex, EndpointId>();
@@ -52,7 +54,9 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
 
   constructor(options: DatapathOptions) {
     this.#options = options;
-    const { loader, devices, policyMapSize, warmPrograms = 0, onError = () => undefined } = options;
+    const { loader, devices, policyMapSize = MAPS.weir_policy.maxEntries, warmPrograms = 0 } = options;
+    const { onError = () => undefined } = options;
+    this.#policyMapSize = policyMapSize;
     this.#pool = new WarmPool({ size: warmPrograms, make: () => loader.loadWarm(policyMapSize), onError });
     const isBusy = (): boolean => this.#beginnings.size > 0;
     this.#attachments = new Attachments({ loader, devices, turns: this.#turns, isBusy, onError });
@@ -223,10 +227,36 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     const { loader, maps } = this.#options;
     const { id, link } = program;
     const opened = this.#open(id);
+    if (opened.map.maxEntries !== this.#policyMapSize) {
+      await this.#resize(program, policy, opened);
+      return;
+    }
     using object = await loader.loadEndpoint(program, opened.map);
     await opened.policy.replace(policy);
     maps.call.set(id, object.program('policy_ingress').fd);
     await this.#attachments.hold(object, id, link.hostIfIndex);
+  }
+
+  /**
+   * The same with a policy map of another size. A policy that stands before the programs that ask it would end a lockdown
+   * too early; there the programs come first, and drop everything like those before them.
+   */
+  async #resize(program: EndpointProgram, policy: MapStateView, former: OpenPolicy): Promise<void> {
+    const { loader, maps, pins } = this.#options;
+    const { id, link } = program;
+    using undo = new DisposableStack();
+    const map = undo.use(BpfMap.create({ ...MAPS.weir_policy, maxEntries: this.#policyMapSize }));
+    const opened = { map, policy: new EndpointPolicy(id, map, maps.revisions) };
+    using object = await loader.loadEndpoint(program, map);
+    const lockedDown = former.policy.lockedDown;
+    if (!lockedDown) await opened.policy.replace(policy);
+    maps.call.set(id, object.program('policy_ingress').fd);
+    await this.#attachments.hold(object, id, link.hostIfIndex);
+    map.replacePin(pins.policyMap(id));
+    undo.move();
+    former.map.close();
+    this.#policies.set(id, opened);
+    if (lockedDown) await opened.policy.replace(policy);
   }
 
   /** A link is an endpoint's, or will never be one: time for what had to wait. Faults are told to onError. */
@@ -281,8 +311,8 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   #open(id: EndpointId): OpenPolicy {
     let opened = this.#policies.get(id);
     if (opened === undefined) {
-      const { pins, maps, policyMapSize } = this.#options;
-      const map = openOrCreate('weir_policy', pins.policyMap(id), policyMapSize);
+      const { pins, maps } = this.#options;
+      const map = openOrCreate('weir_policy', pins.policyMap(id), this.#policyMapSize);
       opened = { map, policy: new EndpointPolicy(id, map, maps.revisions) };
       this.#policies.set(id, opened);
     }

@@ -2,6 +2,7 @@
  * BPF maps as bytes. Keys and values are copied into memory of fixed address and handed to bpf(2): no marshalling, about
  * 2 µs an operation, 1 µs in a batch. What the bytes mean is `agent/datapath`'s business.
  */
+import { renameSync, rmSync } from 'node:fs';
 import { readFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { WeirError } from '../model/errors.ts';
@@ -111,6 +112,14 @@ export class BpfMap implements MapHandle, Disposable {
   /** @throws KernelError SYSCALL_FAILED; EEXIST when something is pinned there */
   pin(path: string): void {
     objectPin(this.fd, path);
+  }
+
+  /** Takes the place of what is pinned there, in one step. @throws KernelError SYSCALL_FAILED */
+  replacePin(path: string): void {
+    const next = `${path}_next`;
+    rmSync(next, { force: true });
+    objectPin(this.fd, next);
+    renameSync(next, path);
   }
 
   /** User space can no longer write it. */

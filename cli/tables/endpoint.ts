@@ -23,6 +23,8 @@ const HEADERS: readonly Row[] = [
 ];
 
 const UNKNOWN = 'Unknown';
+/** Share of a policy map from which on it is worth a word. */
+const NEARLY_FULL = 0.9;
 
 /** One line a label; all else stands on an endpoint's first line. */
 export function endpointRows(endpoints: readonly Endpoint[], headers = true): Row[] {
@@ -45,7 +47,7 @@ function endpointLines(endpoint: Endpoint): Row[] {
       first!,
       ipv6,
       ipv4,
-      stateCell(endpoint.status?.state),
+      stateCell(endpoint),
     ],
     ...others.map((label): Row => ['', '', '', '', label]),
   ];
@@ -69,8 +71,16 @@ function addresses(endpoint: Endpoint): readonly [string, string] {
   return pair === undefined ? ['No address', 'No address'] : [pair.ipv6 ?? '', pair.ipv4 ?? ''];
 }
 
-function stateCell(state: string | undefined): Cell {
+/** With a policy map that is full, or nearly, that is what one must know. */
+function stateCell({ status }: Endpoint): Cell {
+  const { state, 'policy-map': map } = status ?? {};
   if (state === undefined) return UNKNOWN;
+  if (map?.lockdown === true) {
+    return styled('bad', `${state}, lockdown: policy takes ${map.entries} of ${map['max-entries']} entries`);
+  }
+  if (map !== undefined && map.entries >= NEARLY_FULL * map['max-entries']) {
+    return styled('warn', `${state}, policy takes ${map.entries} of ${map['max-entries']} entries`);
+  }
   const style: Style = state === 'ready' ? 'good' : state === 'invalid' || state === 'not-ready' ? 'bad' : 'warn';
   return styled(style, state);
 }

@@ -48,6 +48,7 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...textRows('Host firewall:', status['host-firewall']?.mode, devices.length > 0 ? `[${devices.join(', ')}]` : ''),
     ...socketLbRows(status),
     ...gapRows(status),
+    ...policyMapRows(status),
     ...partRows('CNI Config file:', status['cni-file']),
     ...partRows('Weir:', status.cilium),
     ...textRows('Version:', status.version),
@@ -105,6 +106,14 @@ function gapRows({ 'policy-gaps': gaps = {} }: StatusResponse): Row[] {
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([policy, texts]) => texts.map((text) => `${policy}: ${text}`))
     .map((text, i): Row => [i === 0 ? 'Not enforced:' : '', styled('warn', text)]);
+}
+
+function policyMapRows({ 'policy-maps': maps = {} }: StatusResponse): Row[] {
+  return Object.entries(maps).map(([endpoint, { entries, 'max-entries': max, lockdown }], i): Row => {
+    const text = `endpoint ${endpoint}: ${entries} of ${max} entries`;
+    const cell = lockdown ? styled('bad', `${text}, all its traffic is dropped`) : styled('warn', text);
+    return [i === 0 ? 'Policy maps:' : '', cell];
+  });
 }
 
 function monitorRows({ nodeMonitor }: StatusResponse): Row[] {

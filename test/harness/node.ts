@@ -103,7 +103,7 @@ export class WeirNode implements AsyncDisposable {
     run(['mv', draft, target]);
   }
 
-  /** Starts the agent and waits until it says that it is well. */
+  /** Starts the agent, with these flags in addition, and waits until it says that it is well. */
   async startAgent(flags: readonly string[] = []): Promise<void> {
     const argv = [
       ...this.ns.enter,
@@ -125,7 +125,9 @@ export class WeirNode implements AsyncDisposable {
       `the agent of ${this.name}`,
       async () => {
         if (agent.exitCode !== null || agent.signalCode !== null) throw new AgentEnded(this.logTail());
-        return (await this.weir('status', '--brief')).status === 0;
+        const { status, stdout, stderr } = await this.weir('status', '--brief');
+        // A policy that does not fit is a warning, but the agent is at work.
+        return status === 0 || /policy does not fit/.test(stdout + stderr);
       },
       60_000,
     );

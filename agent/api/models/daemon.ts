@@ -1,4 +1,4 @@
-import type { ConfigurationMap, ControllerStatuses, Endpoint } from './endpoint.ts';
+import type { ConfigurationMap, ControllerStatuses, Endpoint, PolicyMapStatus } from './endpoint.ts';
 import type { IPAMStatus, NodeAddressing } from './ipam.ts';
 import type { BPFMapProperties } from './map.ts';
 import type { Policy } from './policy.ts';
@@ -39,6 +39,8 @@ export interface StatusResponse {
   readonly endpoints?: Readonly<Record<string, number>>;
   /** Weir: what of policies in force is not enforced, by policy. */
   readonly 'policy-gaps'?: Readonly<Record<string, readonly string[]>>;
+  /** Weir: policy maps that are full, or nearly, by endpoint. */
+  readonly 'policy-maps'?: Readonly<Record<string, PolicyMapStatus>>;
   /** Weir: RFC 3339 time at which the agent became ready. */
   readonly 'ready-since'?: string;
 }

@@ -72,6 +72,17 @@ export interface EndpointStatus {
   readonly controllers?: ControllerStatuses;
   readonly health?: EndpointHealth;
   readonly namedPorts?: readonly NamedPort[];
+  /** Weir: how full its policy map is. */
+  readonly 'policy-map'?: PolicyMapStatus;
+}
+
+/** Weir: how full an endpoint's policy map is, or would be. */
+export interface PolicyMapStatus {
+  /** What the policy takes, written or not. */
+  readonly entries: number;
+  readonly 'max-entries': number;
+  /** The policy does not fit: all of the endpoint's traffic is dropped until it does. */
+  readonly lockdown: boolean;
 }
 
 export interface NamedPort {

@@ -10,7 +10,8 @@ import { WeirError } from '../../model/errors.ts';
 import { IDENTITY_SCOPE } from '../../model/identity.ts';
 import type { NodeKernel } from '../node-kernel.ts';
 import type { Health } from '../health.ts';
-import { nodeAddressing, optionsModel } from './endpoint-model.ts';
+import { isPressed, policyMapUses } from '../policy-maps.ts';
+import { nodeAddressing, optionsModel, policyMapModel } from './endpoint-model.ts';
 
 export interface DaemonApiParts {
   readonly config: Config;
@@ -80,8 +81,16 @@ export class DaemonApiAdapter implements DaemonApi {
       'clock-source': { mode: 'ktime' },
       'bpf-maps': { maps: kernel.maps().map(({ name, size }) => ({ name, size })) },
       endpoints: this.#endpointCounts(),
+      ...this.#pressedMaps(),
       ...(health.gaps.size > 0 && { 'policy-gaps': Object.fromEntries(health.gaps) }),
     };
+  }
+
+  #pressedMaps(): Pick<models.StatusResponse, 'policy-maps'> {
+    const { manager, kernel } = this.#parts;
+    const pressed = [...policyMapUses(manager.index.list(), kernel)].filter(([, use]) => isPressed(use));
+    if (pressed.length === 0) return {};
+    return { 'policy-maps': Object.fromEntries(pressed.map(([id, use]) => [id, policyMapModel(use)])) };
   }
 
   config(): models.DaemonConfiguration {

@@ -6,8 +6,9 @@ import { requestedLabels } from '../../endpoint/endpoint-labels.ts';
 import type { EndpointManager } from '../../endpoint/manager.ts';
 import type { Addressing, Ipam } from '../../ipam/ipam.ts';
 import { parseAddress, type Address } from '../../model/address.ts';
-import type { EndpointDatapath } from '../../model/datapath.ts';
 import { WeirError } from '../../model/errors.ts';
+import type { NodeKernel } from '../node-kernel.ts';
+import { policyMapUses, type PolicyMapUse } from '../policy-maps.ts';
 import { configurationModel, endpointModel, healthModel, labelsModel, logModel } from './endpoint-model.ts';
 import { hasLabels } from './identity-model.ts';
 
@@ -16,29 +17,30 @@ const CNI_ID = /^cni-attachment-id:(.+):([^:]+)$/;
 /** Endpoints as the API offers them. */
 export class EndpointApiAdapter implements EndpointApi {
   readonly #manager: EndpointManager;
-  readonly #datapath: EndpointDatapath;
+  readonly #kernel: NodeKernel;
   readonly #ipam: Ipam;
 
-  constructor(manager: EndpointManager, datapath: EndpointDatapath, ipam: Ipam) {
+  constructor(manager: EndpointManager, kernel: NodeKernel, ipam: Ipam) {
     this.#manager = manager;
-    this.#datapath = datapath;
+    this.#kernel = kernel;
     this.#ipam = ipam;
   }
 
   list(labels: readonly string[]): readonly models.Endpoint[] {
-    return this.#manager.index
-      .list()
+    const all = this.#manager.index.list();
+    const uses = policyMapUses(all, this.#kernel);
+    return all
       .filter((endpoint) => hasLabels([...endpoint.labels.identity, ...endpoint.labels.information], labels))
-      .map((endpoint) => endpointModel(endpoint, this.#ipam));
+      .map((endpoint) => endpointModel(endpoint, this.#ipam, uses.get(endpoint.id)));
   }
 
   get(id: string): models.Endpoint {
-    return endpointModel(this.#find(id), this.#ipam);
+    return this.#model(this.#find(id));
   }
 
   async put(id: string, request: models.EndpointChangeRequest): Promise<models.Endpoint> {
     const endpoint = await this.#manager.create(createRequest(id, request));
-    return endpointModel(endpoint, this.#ipam);
+    return this.#model(endpoint);
   }
 
   async patch(id: string, request: models.EndpointChangeRequest): Promise<void> {
@@ -77,9 +79,16 @@ export class EndpointApiAdapter implements EndpointApi {
 
   async health(id: string): Promise<models.EndpointHealth> {
     const endpoint = this.#find(id);
-    if (endpoint.link === undefined) return healthModel(endpoint, false);
-    const { hostUp, container, attached } = await this.#datapath.linkStatus(endpoint.link, endpoint.attachment.netns);
-    return healthModel(endpoint, hostUp && attached && (endpoint.isHost || container?.up === true));
+    if (endpoint.link === undefined) return healthModel(endpoint, false, this.#use(endpoint));
+    const { hostUp, container, attached } = await this.#kernel.endpoints.linkStatus(
+      endpoint.link,
+      endpoint.attachment.netns,
+    );
+    return healthModel(
+      endpoint,
+      hostUp && attached && (endpoint.isHost || container?.up === true),
+      this.#use(endpoint),
+    );
   }
 
   log(id: string): models.EndpointStatusLog {
@@ -113,6 +122,14 @@ export class EndpointApiAdapter implements EndpointApi {
     if (auditMode !== undefined) await this.#manager.setOptions(endpoint, { auditMode });
     if (user === undefined && auditMode === undefined)
       await this.#manager.regenerate(endpoint, 'asked for through the API');
+  }
+
+  #model(endpoint: Endpoint): models.Endpoint {
+    return endpointModel(endpoint, this.#ipam, this.#use(endpoint));
+  }
+
+  #use(endpoint: Endpoint): PolicyMapUse | undefined {
+    return policyMapUses([endpoint], this.#kernel).get(endpoint.id);
   }
 
   #find(id: string): Endpoint {

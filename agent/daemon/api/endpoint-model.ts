@@ -5,10 +5,11 @@ import { formatAddress, formatCidr } from '../../model/address.ts';
 import { formatLabel, type Label } from '../../model/labels.ts';
 import { formatMac } from '../../model/mac.ts';
 import { protocolName } from '../../model/port.ts';
+import type { PolicyMapUse } from '../policy-maps.ts';
 import { identityModel } from './identity-model.ts';
 
 /** An endpoint as the API shows it. */
-export function endpointModel(endpoint: Endpoint, ipam: Ipam): models.Endpoint {
+export function endpointModel(endpoint: Endpoint, ipam: Ipam, use: PolicyMapUse | undefined): models.Endpoint {
   const { id, identity, options, labels } = endpoint;
   const configuration = configurationModel(endpoint);
   const last = logModel(endpoint).slice(0, 1);
@@ -28,7 +29,8 @@ export function endpointModel(endpoint: Endpoint, ipam: Ipam): models.Endpoint {
       networking: networkingModel(endpoint, ipam),
       policy: policyModel(endpoint),
       log: last,
-      health: healthModel(endpoint, undefined),
+      health: healthModel(endpoint, undefined, use),
+      ...(use && { 'policy-map': policyMapModel(use) }),
     },
   };
 }
@@ -109,9 +111,17 @@ export function logModel({ log }: Endpoint): models.EndpointStatusChange[] {
   }));
 }
 
+export function policyMapModel({ entries, maxEntries, lockdown }: PolicyMapUse): models.PolicyMapStatus {
+  return { entries, 'max-entries': maxEntries, lockdown };
+}
+
 /** @param connected whether the link stands; undefined when nobody looked */
-export function healthModel(endpoint: Endpoint, connected: boolean | undefined): models.EndpointHealth {
-  const policy = policyHealth(endpoint);
+export function healthModel(
+  endpoint: Endpoint,
+  connected: boolean | undefined,
+  use: PolicyMapUse | undefined,
+): models.EndpointHealth {
+  const policy = use?.lockdown === true ? 'Failure' : policyHealth(endpoint);
   const bpf = endpoint.realized === undefined ? policy : 'OK';
   const overall = connected === false ? 'Failure' : policy;
   return {
