@@ -7,6 +7,7 @@ import { faultRcode } from '../../dns-proxy/message/fault.ts';
 import { answersQuery, readQuery, readResponse } from '../../dns-proxy/message/message.ts';
 import { encodeName } from '../../dns-proxy/message/name.ts';
 import { damage, encodeCase, queryCase, responseCase } from './dns-cases.ts';
+import { checkDecisions } from './dns-decisions.ts';
 import { referenceReading } from './dns-reference.ts';
 import { Random } from './random.ts';
 
@@ -21,7 +22,7 @@ export interface DnsFailure {
 export function fuzzDns(seed: number): DnsFailure | undefined {
   const message = messageOf(seed);
   try {
-    checkMessage(message);
+    checkMessage(message, seed);
     return undefined;
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
@@ -36,8 +37,9 @@ function messageOf(seed: number): Uint8Array {
   return random.chance(0.7) ? damage(random, found) : found;
 }
 
-/** Every property, of any bytes. */
-export function checkMessage(message: Uint8Array): void {
+/** Every property, of any bytes. @param seed of what is chosen besides */
+export function checkMessage(message: Uint8Array, seed = 1): void {
+  checkDecisions(message, new Random(seed ^ 0x5eed));
   checkQuery(message);
   checkResponse(message);
   // A message is read the same wherever it lies, and nothing around it is looked at.

@@ -46,13 +46,14 @@ process.exitCode = await target((runCase) => cases(runCase, Number(values.count)
 
 async function cases(runCase: RunCase, count: number, first: number): Promise<number> {
   const start = Date.now();
+  const step = Math.max(1000, Math.round(count / 100));
   for (let done = 0; done < count; done++) {
     const failed = await runCase(first + done);
     if (failed !== undefined) {
       console.error(`seed ${first + done}: ${failed}`);
       return 1;
     }
-    if ((done + 1) % 1000 === 0)
+    if ((done + 1) % step === 0)
       console.log(`${done + 1} of ${count} after ${Math.round((Date.now() - start) / 1000)} s`);
   }
   console.log(`${count} cases from seed ${first}: every property holds`);

@@ -47,6 +47,8 @@ export async function runAsync(
   let stderr = '';
   child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
   child.stderr!.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+  // A command that ends before it has read its input says by its status how that went.
+  child.stdin!.on('error', () => undefined);
   child.stdin!.end(options.input ?? '');
   const status = await new Promise<number>((resolve, reject) => {
     child.on('error', reject);
