@@ -5,6 +5,7 @@ import { bpfCommand, mapCommand } from './commands/bpf.ts';
 import { endpointCommand } from './commands/endpoint.ts';
 import { fqdnCommand } from './commands/fqdn.ts';
 import { identityCommand, ipCommand } from './commands/identity.ts';
+import { nodeCommand } from './commands/node.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { policyCommand } from './commands/policy.ts';
 import { serviceCommand } from './commands/service.ts';
@@ -22,6 +23,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(endpointCommand(runner))
     .addCommand(identityCommand(runner))
     .addCommand(ipCommand(runner))
+    .addCommand(nodeCommand(runner))
     .addCommand(policyCommand(runner))
     .addCommand(serviceCommand(runner))
     .addCommand(fqdnCommand(runner))

@@ -5,6 +5,7 @@
 import type {
   BPFMap,
   BPFMapList,
+  ClusterNodeStatus,
   DaemonConfiguration,
   DaemonConfigurationSpec,
   DebugInfo,
@@ -170,6 +171,11 @@ export class ApiClient {
   explain(question: PolicyQuestion): Promise<PolicyExplanation> {
     const query = Object.entries(question).map(([name, value]) => `${name}=${value}`);
     return this.call({ method: 'GET', path: `/v1/policy/explain?${query.join('&')}` }) as Promise<PolicyExplanation>;
+  }
+
+  /** Nodes of the cluster. */
+  nodes(): Promise<ClusterNodeStatus> {
+    return this.call({ method: 'GET', path: '/v1/cluster/nodes' }) as Promise<ClusterNodeStatus>;
   }
 
   /** Frontends of services with their backends. */

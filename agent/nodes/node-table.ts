@@ -47,6 +47,12 @@ export class NodeTable implements NodeSource {
     return by && best(by);
   }
 
+  /** Who announces the node, the one that is believed; undefined when nobody does. */
+  originOf(name: string): NodeOrigin | undefined {
+    const by = this.#announced.get(name);
+    return by && bestOrigin(by);
+  }
+
   /** Undefined takes back what the origin said. */
   set(origin: NodeOrigin, name: string, node: ClusterNode | undefined): void {
     const by = this.#announced.get(name) ?? new Map<NodeOrigin, ClusterNode>();
@@ -73,6 +79,10 @@ export class NodeTable implements NodeSource {
 }
 
 function best(by: ReadonlyMap<NodeOrigin, ClusterNode>): ClusterNode | undefined {
-  const [first] = [...by.keys()].sort((a, b) => (sourceOutranks(a, b) ? -1 : 1));
-  return first === undefined ? undefined : by.get(first);
+  const first = bestOrigin(by);
+  return first && by.get(first);
+}
+
+function bestOrigin(by: ReadonlyMap<NodeOrigin, ClusterNode>): NodeOrigin | undefined {
+  return [...by.keys()].sort((a, b) => (sourceOutranks(a, b) ? -1 : 1))[0];
 }

@@ -9,6 +9,7 @@ import type {
   MetricsMapFields,
   ServiceMapFields,
   SourceRangeMapFields,
+  TunnelMapFields,
 } from '../../agent/api/models.ts';
 import { withOutput, type Context, type Runner } from '../context.ts';
 import { EXIT } from '../fault.ts';
@@ -26,6 +27,7 @@ import {
   metricsRows,
   sourceRangeRows,
 } from '../tables/maps.ts';
+import { tunnelRows } from '../tables/node.ts';
 import { bpfPolicyCommand } from './bpf-policy.ts';
 import { dumpMap } from './map-dump.ts';
 
@@ -37,6 +39,7 @@ export function bpfCommand(runner: Runner): Command {
     .description("look at what the kernel enforces: the datapath's maps, decoded")
     .addCommand(bpfPolicyCommand(runner))
     .addCommand(ipcacheCommand(runner))
+    .addCommand(tunnelCommand(runner))
     .addCommand(conntrackCommand(runner))
     .addCommand(endpointMapCommand(runner))
     .addCommand(servicesCommand(runner))
@@ -65,6 +68,18 @@ function ipcacheCommand(runner: Runner): Command {
         } else await context.print(entry, () => `${ip!} maps to identity ${entry.identity} (${entry.prefix})\n`);
       }),
     );
+}
+
+function tunnelCommand(runner: Runner): Command {
+  const list = withOutput(new Command('list'))
+    .alias('ls')
+    .description('list prefixes of pods and the nodes that have them');
+  return new Command('tunnel').description('to which node packets for pods are sent').addCommand(
+    runner.action(list, async (context) => {
+      const entries = await dumpMap<TunnelMapFields>(context, 'weir_tunnel');
+      await context.printTable(entries, () => tunnelRows(entries));
+    }),
+  );
 }
 
 function conntrackCommand(runner: Runner): Command {

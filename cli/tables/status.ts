@@ -58,6 +58,8 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...partRows('Hubble:', status.hubble),
     ...textRows('IPAM:', status.ipam?.status),
     ...(options.verbose && addressing.length > 0 ? [['Allocated addresses:'], ...addressRows(addressing)] : []),
+    ...textRows('Cluster:', clusterText(status)),
+    ...textRows('Routing:', routingText(status)),
     ...textRows('Host Routing:', status['host-routing']?.mode),
     ...textRows('Masquerading:', onOff(status.masquerading?.enabled)),
     ...(options.verbose ? textRows('Clock Source for BPF:', status['clock-source']?.mode) : []),
@@ -67,6 +69,18 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...endpointRows(status),
     ...controllerSummary(status.controllers ?? []),
   ];
+}
+
+/** The name of this node, and how many there are. */
+function clusterText({ cluster }: StatusResponse): string | undefined {
+  if (cluster?.nodes === undefined) return undefined;
+  return `${cluster.self ?? ''}, ${cluster.nodes.length} node${cluster.nodes.length === 1 ? '' : 's'}`;
+}
+
+function routingText({ routing }: StatusResponse): string | undefined {
+  const mode = routing?.['inter-host-routing-mode'];
+  const protocol = routing?.['tunnel-protocol'];
+  return mode && `Network: ${mode}${protocol === undefined ? '' : ` [${protocol}]`}`;
 }
 
 function partRows(name: string, part: Status | undefined): Row[] {

@@ -97,6 +97,7 @@ export class FakeAgent implements AsyncDisposable {
       return reply.code(200).send();
     });
     app.get('/v1/fqdn/names', () => models.NAMES);
+    app.get('/v1/cluster/nodes', () => ({ self: 'default/n1', 'nodes-added': models.NODES }));
     app.get('/v1/service', () => models.SERVICES);
     app.get<{ Params: Id }>('/v1/service/:id', (request) => {
       const found = models.SERVICES.find(({ spec }) => String(spec?.id) === request.params.id);
@@ -141,6 +142,7 @@ const MAPS = new Map(
     models.mapOf('weir_policy_42', models.POLICY_MAP),
     models.mapOf('weir_policy_2107', []),
     models.mapOf('weir_ipcache', models.IPCACHE),
+    models.mapOf('weir_tunnel', [{ prefix: '10.244.1.0/24', 'tunnel-endpoint': '192.0.2.2' }]),
     models.mapOf('weir_lxc', models.ENDPOINT_MAP),
     models.mapOf('weir_ct4', models.CONNTRACK4),
     models.mapOf('weir_ct6', models.CONNTRACK6),

@@ -14,6 +14,7 @@ import type {
   IpcacheMapFields,
   IPListEntry,
   MetricsMapFields,
+  NodeElement,
   MonitorEvent,
   NameManager,
   Policy,
@@ -245,6 +246,23 @@ export const SELECTORS: SelectorCache = [
   { selector: 'cidr:192.0.2.0/24', identities: [2, 16777217], users: 1, labels: [] },
 ];
 
+export const NODES: readonly NodeElement[] = [
+  {
+    ...{ name: 'default/n1', source: 'local' },
+    'primary-address': {
+      ipv4: { enabled: true, ip: '192.0.2.1', 'alloc-range': '10.244.0.0/24' },
+      ipv6: { enabled: true, ip: '2001:db8::1', 'alloc-range': 'fd00:10:244::/64' },
+    },
+  },
+  {
+    ...{ name: 'default/n2', source: 'custom-resource' },
+    'primary-address': {
+      ipv4: { enabled: true, ip: '192.0.2.2', 'alloc-range': '10.244.1.0/24' },
+      ipv6: { enabled: false },
+    },
+  },
+];
+
 export const STATUS: StatusResponse = {
   cilium: { state: 'Ok', msg: 'OK' },
   kubernetes: { state: 'Disabled', msg: 'manifests from /etc/weir/manifests' },
@@ -255,6 +273,8 @@ export const STATUS: StatusResponse = {
     status: 'IPv4: 3/254 allocated from 10.244.0.0/24',
     allocations: { '10.244.0.7': 'shop/web-0', '10.244.0.1': 'router' },
   },
+  cluster: { self: 'default/n1', nodes: NODES },
+  routing: { 'inter-host-routing-mode': 'Tunnel', 'tunnel-protocol': 'vxlan' },
   'host-routing': { mode: 'BPF' },
   masquerading: { enabled: false },
   controllers: [

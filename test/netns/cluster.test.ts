@@ -61,6 +61,21 @@ for (const { name, flags } of MODES) {
       }
     });
 
+    await t.test('the node tells of the others', async () => {
+      const { stdout: nodes } = await one.node.weir('node', 'list');
+      for (const { node, ipv4, podCidrs } of cluster.members) {
+        assert.match(nodes, new RegExp(`default/${node.name} +${ipv4} +${podCidrs[0]}`));
+      }
+      const tunnelled = flags.includes('tunnel');
+      const { stdout: status } = await one.node.weir('status');
+      assert.match(status, tunnelled ? /Network: Tunnel \[vxlan\]/ : /Network: Native/);
+      const { stdout: tunnels } = await one.node.weir('bpf', 'tunnel', 'list', '-o', 'json');
+      const found = (JSON.parse(tunnels) as { prefix: string }[]).map(({ prefix }) => prefix).sort();
+      assert.deepEqual(found, tunnelled ? [...two.podCidrs].sort() : []);
+      const { stdout: entry } = await one.node.weir('bpf', 'ipcache', 'get', server.ipv4, '-o', 'json');
+      assert.equal('tunnel-endpoint' in (JSON.parse(entry) as object), tunnelled);
+    });
+
     await t.test('packets of every size pass', async () => {
       for (const host of [server.ipv4, server.ipv6]) {
         assert.equal(await client.actor.do({ op: 'bulk', host, port: PORT, bytes: 4 << 20, timeoutMs: 20_000 }), 'ok');

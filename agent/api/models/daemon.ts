@@ -27,6 +27,7 @@ export interface StatusResponse {
   readonly proxy?: ProxyStatus;
   readonly 'identity-range'?: { readonly 'min-identity'?: number; readonly 'max-identity'?: number };
   readonly masquerading?: { readonly enabled?: boolean };
+  readonly routing?: RoutingStatus;
   readonly 'host-routing'?: { readonly mode?: 'BPF' | 'Legacy' };
   readonly 'clock-source'?: { readonly mode?: 'ktime' | 'jiffies' };
   readonly stale?: Readonly<Record<string, string>>;
@@ -73,8 +74,23 @@ export interface ClusterStatus {
   readonly nodes?: readonly NodeElement[];
 }
 
+/** Answer of `GET /v1/cluster/nodes`. */
+export interface ClusterNodeStatus {
+  readonly self?: string;
+  readonly 'nodes-added'?: readonly NodeElement[];
+}
+
+export interface RoutingStatus {
+  readonly 'inter-host-routing-mode'?: 'Tunnel' | 'Native';
+  readonly 'intra-host-routing-mode'?: 'BPF' | 'Legacy';
+  readonly 'tunnel-protocol'?: string;
+}
+
 export interface NodeElement {
+  /** `cluster/node`. */
   readonly name?: string;
+  /** Who announces it: `custom-resource`, `kubernetes`, `local` … */
+  readonly source?: string;
   readonly 'primary-address'?: NodeAddressing;
   readonly 'secondary-addresses'?: readonly { readonly ip?: string; readonly 'address-type'?: string }[];
   readonly 'health-endpoint-address'?: NodeAddressing;

@@ -60,6 +60,12 @@ export type IpcacheMapFields = {
   readonly 'tunnel-endpoint'?: string;
 };
 
+/** `weir_tunnel`: where pods of other nodes are. */
+export type TunnelMapFields = {
+  readonly prefix: string;
+  readonly 'tunnel-endpoint': string;
+};
+
 /** `weir_lb_services`: slot 0 is a frontend, the others its backends. */
 export type ServiceMapFields = {
   /** Such as `10.96.0.1:80/TCP`. */

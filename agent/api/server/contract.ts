@@ -5,6 +5,7 @@
 import type {
   BPFMap,
   BPFMapList,
+  ClusterNodeStatus,
   DaemonConfiguration,
   DaemonConfigurationSpec,
   DebugInfo,
@@ -111,6 +112,7 @@ export interface DaemonApi {
   config(): DaemonConfiguration;
   patchConfig(spec: DaemonConfigurationSpec): Promise<void>;
   debugInfo(): Promise<DebugInfo>;
+  nodes(): ClusterNodeStatus;
   maps(): BPFMapList;
   map(name: string): Promise<BPFMap>;
   /**

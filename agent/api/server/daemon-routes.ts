@@ -12,6 +12,7 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
     { schema: { tags, summary: 'State of the agent and its parts', querystring: schemas.healthQuery } },
     ({ query, headers }) => daemon.health(query.brief ?? headers['brief'] === 'true'),
   );
+  server.get('/v1/cluster/nodes', { schema: { tags, summary: 'Nodes of the cluster' } }, () => daemon.nodes());
   server.get('/v1/config', { schema: { tags, summary: 'Configuration' } }, () => daemon.config());
   server.patch<{ Body: DaemonConfigurationSpec }>(
     '/v1/config',

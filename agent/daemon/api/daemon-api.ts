@@ -8,9 +8,12 @@ import type { Ipam } from '../../ipam/ipam.ts';
 import { formatCidr } from '../../model/address.ts';
 import { WeirError } from '../../model/errors.ts';
 import { IDENTITY_SCOPE } from '../../model/identity.ts';
+import type { Cluster } from '../cluster.ts';
+import type { NodeAddresses } from '../node-addresses.ts';
 import type { NodeKernel } from '../node-kernel.ts';
 import type { Health } from '../health.ts';
 import { isPressed, policyMapUses } from '../policy-maps.ts';
+import { nodeElements } from './cluster-model.ts';
 import { nodeAddressing, optionsModel, policyMapModel } from './endpoint-model.ts';
 
 export interface DaemonApiParts {
@@ -18,6 +21,8 @@ export interface DaemonApiParts {
   readonly version: string;
   readonly health: Health;
   readonly kernel: NodeKernel;
+  readonly cluster: Pick<Cluster, 'nodes'>;
+  readonly nodeAddresses: Pick<NodeAddresses, 'addresses'>;
   readonly manager: EndpointManager;
   readonly ipam: Ipam;
   readonly endpoints: EndpointApi;
@@ -59,7 +64,8 @@ export class DaemonApiAdapter implements DaemonApi {
       hubble: { state: 'Disabled' },
       ipam: this.#ipam(),
       nodeMonitor: { cpus: 1, npages: 0, pagesize: 0, lost: kernel.lostEvents(), unknown: 0 },
-      cluster: { self: `${config.clusterName}/${config.nodeName}` },
+      cluster: { self: this.nodes().self!, nodes: this.nodes()['nodes-added']! },
+      routing: routingModel(config),
       controllers: this.#controllers(),
       'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },
       'host-routing': { mode: 'Legacy' },
@@ -157,6 +163,14 @@ export class DaemonApiAdapter implements DaemonApi {
     });
   }
 
+  nodes(): models.ClusterNodeStatus {
+    const { config, cluster, nodeAddresses } = this.#parts;
+    return {
+      self: `${config.clusterName}/${config.nodeName}`,
+      'nodes-added': nodeElements(cluster.nodes, config, nodeAddresses.addresses),
+    };
+  }
+
   maps(): models.BPFMapList {
     return { maps: this.#parts.kernel.maps().map(({ path }) => ({ path })) };
   }
@@ -211,6 +225,15 @@ export class DaemonApiAdapter implements DaemonApi {
         },
       }));
   }
+}
+
+function routingModel({ routing }: Config): models.RoutingStatus {
+  const tunnel = routing.mode === 'tunnel';
+  return {
+    'inter-host-routing-mode': tunnel ? 'Tunnel' : 'Native',
+    'intra-host-routing-mode': 'Legacy',
+    ...(tunnel && { 'tunnel-protocol': 'vxlan' }),
+  };
 }
 
 /** The configuration as flags would say it. */
