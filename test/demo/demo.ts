@@ -1,10 +1,12 @@
 /**
- * `npm run demo`: a node in a network namespace, an agent on a directory of manifests, four pods added by the real
+ * `npm run demo`: a node in a network namespace, an agent on a directory of manifests, five pods added by the real
  * weir-cni. Tries connections over TCP, UDP and ICMP, IPv4 and IPv6; shows what was allowed and denied, who decided and
  * why; changes a policy live; removes every trace. Exits non-zero if any verdict is not the expected one.
  */
 import { Actor } from '../harness/actor.ts';
-import { WeirNode } from '../harness/node.ts';
+import { DnsServerProcess } from '../harness/dns-server.ts';
+import { tryRun } from '../harness/exec.ts';
+import { WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
 import { sweep } from '../harness/sweep.ts';
 import { waitFor } from '../harness/wait.ts';
@@ -14,6 +16,7 @@ import {
   CHANGE,
   FIXED_ADDRESSES,
   MANIFESTS,
+  NAMES,
   PODS,
   SERVED_PORTS,
   type ActorName,
@@ -62,6 +65,9 @@ async function demo(): Promise<void> {
   await show(stage, 'identity', 'list');
   await showPolicyOf(stage, 'api');
 
+  say(`names: the scanner asks kube-dns, and may go where the answers say`);
+  await tryNames(stage);
+
   say(`policy changed live: ${CHANGE.file} now lets db, and no longer web, call the API`);
   const before = await stage.actors.get('web')!.do({ op: 'say', id: connection, timeoutMs: TIMEOUT_MS });
   judge('the connection web → api that was opened before, before the change', 'ok', before);
@@ -92,11 +98,47 @@ async function setTheStage(node: WeirNode, stack: AsyncDisposableStack): Promise
       `${`${namespace}/${name}`.padEnd(14)} ${pod.ipv4.padEnd(14)} ${pod.ipv6.padEnd(22)} in ${(performance.now() - started).toFixed(0)} ms, its process included`,
     );
   }
+  stack.use(await answerForNames(node, pods.get('kube-dns')!));
   actors.set('host', stack.use(await Actor.start(node.ns)));
   actors.set('world', stack.use(await Actor.start(node.world)));
   for (const actor of actors.values()) for (const port of SERVED_PORTS) await actor.do({ op: 'serve', port });
   const decisions = stack.use(new Decisions(node.socket));
   return { node, pods, actors, decisions };
+}
+
+/** Lets kube-dns answer for names of the world, and gives the world their addresses. */
+async function answerForNames(node: WeirNode, { ns, ipv4, ipv6 }: Pod): Promise<DnsServerProcess> {
+  for (const address of [...Object.values(NAMES.addresses), ...Object.values(NAMES.others)]) {
+    const v6 = address.includes(':');
+    node.world.ip(`addr add ${address}/${v6 ? 128 : 32} dev lo${v6 ? ' nodad' : ''}`);
+    node.ns.ip(`route add ${address} via ${v6 ? WORLD_ADDRESSES.v6 : WORLD_ADDRESSES.v4}`);
+  }
+  const records = [`${NAMES.known}. 60 A ${NAMES.addresses[4]}`, `${NAMES.known}. 60 AAAA ${NAMES.addresses[6]}`];
+  return await DnsServerProcess.start(ns, { kind: 'unbound', zone: NAMES.zone, records, addresses: [ipv4, ipv6] });
+}
+
+async function tryNames(stage: Stage): Promise<void> {
+  const scanner = stage.actors.get('scanner')!;
+  for (const family of [4, 6] as const) {
+    for (const transport of ['udp', 'tcp'] as const) {
+      const [asked, refused] = [NAMES.known, NAMES.unknown].map((name) => lookUp(stage, name, family, transport));
+      judge(`${NAMES.known} asked for over ${transport}, IPv${family}`, NAMES.addresses[family], asked!);
+      judge(`${NAMES.unknown} asked for over ${transport}, IPv${family}`, 'REFUSED', refused!);
+    }
+    const go = (host: string): Promise<string> => scanner.do({ op: 'tcp', host, port: 8080, timeoutMs: TIMEOUT_MS });
+    judge(`connection to ${NAMES.known} at ${NAMES.addresses[family]}`, 'ok', await go(NAMES.addresses[family]));
+    judge(`connection to ${NAMES.others[family]}, which no answer named`, 'timeout', await go(NAMES.others[family]));
+  }
+  await show(stage, 'fqdn', 'cache', 'list');
+}
+
+/** What the scanner hears from kube-dns: an address, or a code. */
+function lookUp(stage: Stage, name: string, family: 4 | 6, transport: 'udp' | 'tcp'): string {
+  const { ns } = stage.pods.get('scanner')!;
+  const words = ['+time=2', '+tries=1', transport === 'tcp' ? '+tcp' : '+notcp', name, family === 4 ? 'A' : 'AAAA'];
+  const { stdout } = tryRun([...ns.enter, 'dig', `@${addressOf(stage, 'kube-dns', family)}`, ...words]);
+  const address = /\sIN\s+(?:A|AAAA)\s+(\S+)\n/.exec(stdout.replaceAll(/^;.*$/gm, ''))?.[1];
+  return address ?? /status: (\w+)/.exec(stdout)?.[1] ?? 'no answer';
 }
 
 function addressOf(stage: Stage, name: ActorName, family: 4 | 6): string {

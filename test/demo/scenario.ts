@@ -8,6 +8,7 @@ export const PODS = {
   api: { namespace: 'shop', labels: { app: 'api', tier: 'back' } },
   db: { namespace: 'shop', labels: { app: 'db', tier: 'data' } },
   scanner: { namespace: 'tools', labels: { app: 'scanner' } },
+  'kube-dns': { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
 } as const;
 
 export type PodName = keyof typeof PODS;
@@ -94,15 +95,52 @@ spec:
               protocol: UDP
 `;
 
+const NAMES_POLICY = `# The scanner may ask kube-dns for names of cilium.io, and go where the answers say.
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata:
+  name: names
+  namespace: tools
+spec:
+  endpointSelector:
+    matchLabels:
+      app: scanner
+  egress:
+    - toEndpoints:
+        - matchLabels:
+            k8s:io.kubernetes.pod.namespace: kube-system
+            k8s:k8s-app: kube-dns
+      toPorts:
+        - ports:
+            - port: "53"
+              protocol: ANY
+          rules:
+            dns:
+              - matchPattern: "*.cilium.io"
+    - toFQDNs:
+        - matchPattern: "*.cilium.io"
+`;
+
+/** Names of the world that kube-dns knows, with their addresses: no policy speaks of these. */
+export const NAMES = {
+  zone: 'cilium.io.',
+  known: 'docs.cilium.io',
+  unknown: 'www.example.com',
+  addresses: { 4: '198.18.0.10', 6: '2001:db8:5::10' },
+  /** Beside them, and of no name. */
+  others: { 4: '198.18.0.11', 6: '2001:db8:5::11' },
+} as const;
+
 /** Manifests in force at the start, by file name. */
 export const MANIFESTS: Readonly<Record<string, string>> = {
-  '00-namespaces.yaml': ['shop', 'tools'].map((name) => namespaceManifest(name)).join('---\n'),
+  '00-namespaces.yaml': ['shop', 'tools', 'kube-system'].map((name) => namespaceManifest(name)).join('---\n'),
   '10-pods.yaml': Object.entries(PODS)
     .map(([name, { namespace, labels }]) => podManifest(name, labels, namespace))
     .join('---\n'),
   '20-api.yaml': API_POLICY('web'),
   '20-db.yaml': DB_POLICY,
   '20-scanner.yaml': SCANNER_POLICY,
+  '30-names.yaml': NAMES_POLICY,
 };
 
 /** The live change: from now on the database, and no longer the web front end, may call the API. */

@@ -6,6 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import { ApiClient } from '../../agent/api/client.ts';
 import { policyExamples, type ExpectedFlow, type PolicyExample } from '../docs/policy-example.ts';
 import { Actor } from '../harness/actor.ts';
+import { DnsServerProcess } from '../harness/dns-server.ts';
+import { tryRun } from '../harness/exec.ts';
 import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
 import { waitFor } from '../harness/wait.ts';
@@ -14,15 +16,30 @@ const POLICIES = path.join(import.meta.dirname, '../../docs/policies');
 const PODS = ['shop/web', 'shop/api', 'shop/db', 'monitoring/prometheus', 'dev/tester', 'kube-system/coredns'];
 /** Time after which an attempt counts as denied. */
 const TIMEOUT_MS = 400;
+/** Names of the world that examples speak of, and their addresses. */
+const NAMES: Readonly<Record<string, string>> = {
+  'api.example.com': '198.18.0.1',
+  'a.b.example.com': '198.18.0.2',
+  'partner.example.com': '198.18.0.3',
+  'other.org': '198.18.0.4',
+};
 
 /**
- * What one node cannot play: other nodes, pods by labels alone, ICMP types that ping does not send, names and requests
- * that only a layer 7 proxy can judge. The offline engine decides those in test/docs.
+ * What one node cannot play: other nodes, pods by labels alone, ICMP types that ping does not send, requests that only a
+ * layer 7 proxy can judge. The offline engine decides those in test/docs.
  */
 function playable({ file }: PolicyExample, { source, destination, port }: ExpectedFlow): boolean {
-  const onStage = (who: string): boolean => who === 'host' || PODS.includes(who) || /^[\d.]+$|^[\da-f:]+$/.test(who);
+  const onStage = (who: string): boolean =>
+    who === 'host' || PODS.includes(who) || /^[\d.]+$|^[\da-f:]+$/.test(who) || nameIn(who) !== undefined;
   const protocol = /^\d+\/(TCP|UDP)$|^icmp\/8$|^icmpv6\/128$/.test(port);
-  return protocol && onStage(source) && onStage(destination) && !['cnp-fqdn.yaml', 'cnp-http.yaml'].includes(file);
+  return protocol && onStage(source) && onStage(destination) && file !== 'cnp-http.yaml';
+}
+
+/** The name in `dns:api.example.com`. */
+function nameIn(who: string): string | undefined {
+  const name = /^dns:(.+)$/.exec(who)?.[1];
+  if (name !== undefined && NAMES[name] === undefined) throw new Error(`${name} has no address here`);
+  return name;
 }
 
 const examples = policyExamples().map((example) => ({
@@ -38,7 +55,8 @@ describe('the examples of docs/policies, on the wire', () => {
   let client: ApiClient;
 
   before(async () => {
-    node = stack.use(new WeirNode({ name: 'recipes', flags: ['--enable-host-firewall'] }));
+    const flags = ['--enable-host-firewall', '--fromfqdns-resolvers', WORLD_ADDRESSES.v4];
+    node = stack.use(new WeirNode({ name: 'recipes', flags }));
     node.manifest('cluster.yaml', readFileSync(path.join(POLICIES, 'cluster.yaml'), 'utf8'));
     await node.startAgent();
     client = new ApiClient(node.socket);
@@ -47,6 +65,7 @@ describe('the examples of docs/policies, on the wire', () => {
       pods.set(pod, stack.use(await Pod.create(node, name, namespace)));
       actors.set(pod, pods.get(pod)!.actor);
     }
+    await answerForNames(pods.get('kube-system/coredns')!);
     actors.set('host', stack.use(await Actor.start(node.ns)));
     actors.set('world', stack.use(await Actor.start(node.world)));
     joinTheWorld();
@@ -66,17 +85,30 @@ describe('the examples of docs/policies, on the wire', () => {
   /** Gives the world every address outside the cluster that an example speaks of, and the node a way there. */
   function joinTheWorld(): void {
     const named = examples.flatMap(({ flows }) => flows.flatMap(({ source, destination }) => [source, destination]));
-    for (const address of new Set(named.filter((who) => who !== 'host' && !PODS.includes(who)))) {
+    const others = named.filter((who) => who !== 'host' && !PODS.includes(who));
+    for (const address of new Set(others.map((who) => NAMES[nameIn(who) ?? ''] ?? who))) {
       const [length, gateway] = address.includes(':') ? [128, WORLD_ADDRESSES.v6] : [32, WORLD_ADDRESSES.v4];
       node.world.ip(`addr add ${address}/${length} dev lo${length === 128 ? ' nodad' : ''}`);
       node.ns.ip(`route add ${address}/${length} via ${gateway}`);
     }
   }
 
+  /** The cluster's DNS, and the world's, which the node asks. */
+  async function answerForNames(coredns: Pod): Promise<void> {
+    const zone = 'example.com.';
+    const records = Object.entries(NAMES).map(([name, address]) => `${name}. 60 A ${address}`);
+    const server = { kind: 'unbound', zone, records: records.filter((record) => record.includes(zone)) } as const;
+    const addresses = [WORLD_ADDRESSES.v4];
+    stack.use(await DnsServerProcess.start(node.world, { ...server, addresses }));
+    stack.use(await DnsServerProcess.start(coredns.ns, { ...server, addresses: [coredns.ipv4] }));
+  }
+
   async function serveAll(): Promise<void> {
     const ports = examples.flatMap(({ flows }) => flows.map(({ port }) => Number(/^(\d+)\//.exec(port)?.[1] ?? 0)));
     for (const actor of actors.values()) {
-      for (const port of new Set(ports)) if (port !== 0) await actor.do({ op: 'serve', port });
+      // Port 53 is the DNS servers' own where there is one.
+      const taken = [actors.get('kube-system/coredns'), actors.get('world')].includes(actor) ? 53 : 0;
+      for (const port of new Set(ports)) if (port !== 0 && port !== taken) await actor.do({ op: 'serve', port });
     }
   }
 
@@ -90,20 +122,41 @@ describe('the examples of docs/policies, on the wire', () => {
       const realized = endpoints.map((endpoint) => endpoint.status?.policy?.realized?.['policy-revision'] ?? 0);
       return policy.revision! > revision! && realized.every((at) => at >= policy.revision!);
     });
+    await waitFor('the names that the node asks for', async () => {
+      const known = (await client.names()).map(({ fqdn }) => fqdn);
+      return (await client.nameSelectors()).DNSPollNames!.every((name) => known.includes(name));
+    });
   }
 
   async function play(flow: ExpectedFlow): Promise<string> {
     const actor = actors.get(flow.source) ?? actors.get('world')!;
+    if (flow.port.startsWith('53/'))
+      return line(flow, resolve(flow, 'api.example.com') === undefined ? 'timeout' : 'ok');
+    const asked = nameIn(flow.destination);
+    // As an application would; what the proxy refuses, the pod tries all the same.
+    if (asked !== undefined) resolve({ ...flow, destination: 'kube-system/coredns' }, asked);
     const host = addressOf(flow.destination, flow.port.startsWith('icmpv6'));
     if (flow.port.startsWith('icmp')) return line(flow, await actor.do({ op: 'icmp', host, timeoutMs: TIMEOUT_MS }));
     const [port, protocol] = flow.port.split('/') as [string, 'TCP' | 'UDP'];
-    const localAddress = actors.has(flow.source) ? {} : { localAddress: flow.source };
+    const localAddress = actors.has(flow.source) ? {} : { localAddress: addressOf(flow.source, false) };
     const op = protocol === 'TCP' ? 'tcp' : 'udp';
     return line(flow, await actor.do({ op, host, port: Number(port), timeoutMs: TIMEOUT_MS, ...localAddress }));
   }
 
+  /** Asks the flow's destination for a name, from its source; undefined when there is no address in the answer. */
+  function resolve({ source, destination, port }: ExpectedFlow, name: string): string | undefined {
+    const from = pods.get(source)?.ns ?? node.world;
+    const transport = port === '53/TCP' ? '+tcp' : '+notcp';
+    const server = addressOf(destination, false);
+    const words = [`@${server}`, transport, '+time=1', '+tries=1', '+short', name];
+    const answer = tryRun([...from.enter, 'dig', ...words]).stdout.trim();
+    return answer === NAMES[name] ? answer : undefined;
+  }
+
   function addressOf(who: string, v6: boolean): string {
     if (who === 'host') return v6 ? NODE_ADDRESSES.v6 : NODE_ADDRESSES.v4;
+    const name = nameIn(who);
+    if (name !== undefined) return NAMES[name]!;
     const pod = pods.get(who);
     return pod === undefined ? who : v6 ? pod.ipv6 : pod.ipv4;
   }
