@@ -14,6 +14,7 @@ import { waitFor } from '../harness/wait.ts';
 
 const POLICIES = path.join(import.meta.dirname, '../../docs/policies');
 const PODS = ['shop/web', 'shop/api', 'shop/db', 'monitoring/prometheus', 'dev/tester', 'kube-system/coredns'];
+const DNS = 'kube-system/coredns';
 /** Time after which an attempt counts as denied. */
 const TIMEOUT_MS = 400;
 /** Names of the world that examples speak of, and their addresses. */
@@ -53,6 +54,8 @@ describe('the examples of docs/policies, on the wire', () => {
   const pods = new Map<string, Pod>();
   let node: WeirNode;
   let client: ApiClient;
+  /** Addresses of the world that examples speak of. */
+  let worldly: readonly string[];
 
   before(async () => {
     const flags = ['--enable-host-firewall', '--fromfqdns-resolvers', WORLD_ADDRESSES.v4];
@@ -65,7 +68,7 @@ describe('the examples of docs/policies, on the wire', () => {
       pods.set(pod, stack.use(await Pod.create(node, name, namespace)));
       actors.set(pod, pods.get(pod)!.actor);
     }
-    await answerForNames(pods.get('kube-system/coredns')!);
+    await answerForNames(pods.get(DNS)!);
     actors.set('host', stack.use(await Actor.start(node.ns)));
     actors.set('world', stack.use(await Actor.start(node.world)));
     joinTheWorld();
@@ -86,7 +89,8 @@ describe('the examples of docs/policies, on the wire', () => {
   function joinTheWorld(): void {
     const named = examples.flatMap(({ flows }) => flows.flatMap(({ source, destination }) => [source, destination]));
     const others = named.filter((who) => who !== 'host' && !PODS.includes(who));
-    for (const address of new Set(others.map((who) => NAMES[nameIn(who) ?? ''] ?? who))) {
+    worldly = [...new Set(others.map((who) => NAMES[nameIn(who) ?? ''] ?? who))];
+    for (const address of worldly) {
       const [length, gateway] = address.includes(':') ? [128, WORLD_ADDRESSES.v6] : [32, WORLD_ADDRESSES.v4];
       node.world.ip(`addr add ${address}/${length} dev lo${length === 128 ? ' nodad' : ''}`);
       node.ns.ip(`route add ${address}/${length} via ${gateway}`);
@@ -106,9 +110,12 @@ describe('the examples of docs/policies, on the wire', () => {
   async function serveAll(): Promise<void> {
     const ports = examples.flatMap(({ flows }) => flows.map(({ port }) => Number(/^(\d+)\//.exec(port)?.[1] ?? 0)));
     for (const actor of actors.values()) {
-      // Port 53 is the DNS servers' own where there is one.
-      const taken = [actors.get('kube-system/coredns'), actors.get('world')].includes(actor) ? 53 : 0;
-      for (const port of new Set(ports)) if (port !== 0 && port !== taken) await actor.do({ op: 'serve', port });
+      for (const port of new Set(ports)) {
+        if (port === 0 || (port === 53 && actor === actors.get(DNS))) continue;
+        // The world's DNS server has this port of another of its addresses.
+        const addresses = port === 53 && actor === actors.get('world') ? { addresses: worldly } : {};
+        await actor.do({ op: 'serve', port, ...addresses });
+      }
     }
   }
 
@@ -130,11 +137,11 @@ describe('the examples of docs/policies, on the wire', () => {
 
   async function play(flow: ExpectedFlow): Promise<string> {
     const actor = actors.get(flow.source) ?? actors.get('world')!;
-    if (flow.port.startsWith('53/'))
+    if (flow.port.startsWith('53/') && flow.destination === DNS)
       return line(flow, resolve(flow, 'api.example.com') === undefined ? 'timeout' : 'ok');
     const asked = nameIn(flow.destination);
     // As an application would; what the proxy refuses, the pod tries all the same.
-    if (asked !== undefined) resolve({ ...flow, destination: 'kube-system/coredns' }, asked);
+    if (asked !== undefined) resolve({ ...flow, destination: DNS }, asked);
     const host = addressOf(flow.destination, flow.port.startsWith('icmpv6'));
     if (flow.port.startsWith('icmp')) return line(flow, await actor.do({ op: 'icmp', host, timeoutMs: TIMEOUT_MS }));
     const [port, protocol] = flow.port.split('/') as [string, 'TCP' | 'UDP'];
