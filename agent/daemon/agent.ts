@@ -29,7 +29,7 @@ import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
 export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const rooms = await openRooms(parts);
-  const { manager, nodeAddresses, kernelIpcache, families, services, cluster, keeper } = rooms;
+  const { manager, nodeAddresses, kernelIpcache, families, services, cluster, keeper, announcer } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
   undo.defer(() => rooms.names.stop());
@@ -43,6 +43,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await cluster.begin();
   if (keeper !== undefined) undo.defer(() => keeper.stop());
   keeper?.begin();
+  if (announcer !== undefined) undo.defer(() => announcer.close());
+  announcer?.begin();
   await startDns(rooms, undo);
   await kernelIpcache.resync();
   // The last to be enforced: what its policy says of others must mean something.

@@ -9,6 +9,7 @@ import { resourceName, type Resource } from '../model/resource.ts';
 import type { ApiServers } from '../nodes/api-servers.ts';
 import type { NodeTable } from '../nodes/node-table.ts';
 import type { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
+import type { Announcer } from './announcer.ts';
 import type { IdentityKeeper } from './identity-keeper.ts';
 
 /** What of the cluster beyond this node the agent keeps. */
@@ -21,6 +22,8 @@ export interface ClusterRooms {
   readonly keeper?: Pick<IdentityKeeper, 'observe' | 'check'>;
   /** Labels of this node's own object; none when there is no such object. */
   readonly setOwnLabels: (labels: ReadonlyMap<string, string>) => void;
+  /** Absent where nobody is told of this node. */
+  readonly announcer?: Pick<Announcer, 'observe' | 'setNodeObject'>;
 }
 
 /** The service by which a cluster's own API is reached. */
@@ -47,6 +50,8 @@ export class ClusterFeed {
     } else if (kind === 'CiliumEndpoint') {
       const endpoint = deleted ? undefined : decodeCiliumEndpoint(resource);
       endpoints.set(owner, endpoint === undefined ? [] : [endpoint]);
+      const uid = deleted ? undefined : resource.uid;
+      this.#rooms.announcer?.observe(resource.namespace, name, uid, endpoint?.nodeAddress);
     } else if (kind === 'CiliumEndpointSlice') {
       endpoints.set(owner, deleted ? [] : decodeCiliumEndpointSlice(resource));
     }
@@ -63,10 +68,12 @@ export class ClusterFeed {
   }
 
   #takeNode(resource: Resource, deleted: boolean): void {
-    const { nodes, setOwnLabels } = this.#rooms;
+    const { nodes, setOwnLabels, announcer } = this.#rooms;
     const node = deleted ? undefined : decodeNode(resource);
     nodes.set('kubernetes', resource.name, node);
-    if (resource.name === nodes.self) setOwnLabels(node?.labels ?? new Map());
+    if (resource.name !== nodes.self) return;
+    setOwnLabels(node?.labels ?? new Map());
+    if (node !== undefined) announcer?.setNodeObject(resource.uid, node);
   }
 
   /** @param slice undefined when it is gone */

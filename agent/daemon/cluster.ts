@@ -10,6 +10,7 @@ import { NodeTable } from '../nodes/node-table.ts';
 import { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
 import { RemoteNodes } from '../nodes/remote-nodes.ts';
 import { ClusterFeed } from './cluster-feed.ts';
+import type { Announcer } from './announcer.ts';
 import type { IdentityKeeper } from './identity-keeper.ts';
 import type { HostEndpoint } from './host-endpoint.ts';
 import type { NodeAddresses } from './node-addresses.ts';
@@ -26,6 +27,8 @@ export interface ClusterParts {
   /** Absent where the numbers of identities are this node's own. */
   readonly keeper?: IdentityKeeper;
   readonly host: Pick<HostEndpoint, 'setLabels'>;
+  /** Absent where nobody is told of this node. */
+  readonly announcer?: Announcer;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -53,6 +56,7 @@ export class Cluster {
       ...{ nodes, endpoints: this.endpoints, identities, apiServers: new ApiServers(ipcache) },
       ...(parts.keeper !== undefined && { keeper: parts.keeper }),
       setOwnLabels: (labels) => parts.host.setLabels(labels),
+      ...(parts.announcer !== undefined && { announcer: parts.announcer }),
     });
   }
 

@@ -4,18 +4,21 @@ import type { Status } from '../api/models.ts';
 import type { KubernetesConfig } from '../config/config.ts';
 import { ApiClient } from '../k8s/apiserver/client.ts';
 import { KubernetesSource, type KubernetesState } from '../k8s/apiserver/source.ts';
+import { WriteLimiter } from '../k8s/apiserver/write-limiter.ts';
 import type { Clock } from '../model/clock.ts';
 import { VERSION } from '../model/version.ts';
 
 export interface Kubernetes extends Disposable {
   readonly server: ApiClient;
+  /** What is written in numbers goes through it. */
+  readonly limiter: WriteLimiter;
   readonly source: KubernetesSource;
   status(): Status;
 }
 
 /** @throws WeirError CONFIG_INVALID when the credentials cannot be read. */
 export async function openKubernetes(
-  { kubeconfig, servers, heartbeatTimeout, endpointSlices }: KubernetesConfig,
+  { kubeconfig, servers, heartbeatTimeout, endpointSlices, qps, burst }: KubernetesConfig,
   nodeName: string,
   clock: Clock,
   logger: FastifyBaseLogger,
@@ -32,6 +35,7 @@ export async function openKubernetes(
   });
   return {
     server,
+    limiter: new WriteLimiter({ clock, qps, burst }),
     source,
     status: () => statusOf(source.state, server.server),
     [Symbol.dispose]: () => server.close(),

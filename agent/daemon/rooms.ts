@@ -13,7 +13,7 @@ import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
 import { IdentityObjects } from '../k8s/apiserver/identity-objects.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
-import { formatCidr } from '../model/address.ts';
+import { formatCidr, type Address } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import type { ResourceSource } from '../model/resource.ts';
@@ -21,6 +21,7 @@ import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
 import { Cluster } from './cluster.ts';
+import { Announcer } from './announcer.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
@@ -48,7 +49,7 @@ export interface AgentParts {
   readonly ipam: Ipam;
   readonly source: ResourceSource;
   /** Absent: there is no API server. */
-  readonly kubernetes?: Pick<Kubernetes, 'server' | 'status'>;
+  readonly kubernetes?: Pick<Kubernetes, 'server' | 'limiter' | 'status'>;
   /**
    * Starts the DNS proxy, on `port` if it can be had; 0 is any. Absent: there is none, and what policies divert to it is
    * dropped.
@@ -80,6 +81,8 @@ export interface Rooms extends AgentParts {
   /** Absent where the numbers of identities are this node's own. */
   readonly keeper?: IdentityKeeper;
   readonly host: HostEndpoint;
+  /** Absent where nobody is told of this node. */
+  readonly announcer?: Announcer;
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -114,7 +117,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     },
   });
   const metrics = new PolicyMetrics();
-  const pods = new PodDirectory((change) => manager.podChanged(change));
+  const pods = new PodDirectory((change) => {
+    manager.podChanged(change);
+    if (change.name !== undefined) announcer?.podChanged(change.namespace, change.name);
+  });
   const names = new Names({
     ...{ clock, ipcache, identities, families },
     path: `${config.stateDir}/names.jsonl`,
@@ -126,9 +132,11 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const dns = await openDnsControl(parts, names, () => manager);
-  const manager = new EndpointManager(
-    environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
-  );
+  const announcer = openAnnouncer(parts, pods, () => nodeAddresses.addresses);
+  const manager = new EndpointManager({
+    ...environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
+    ...(announcer !== undefined && { announcer }),
+  });
   const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
   const host = new HostEndpoint(manager, config.hostFirewall ? kernel.hostLink : undefined);
   const health = new Health(clock);
@@ -141,6 +149,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   const cluster = new Cluster({
     ...{ config, clock, ipcache, identities, kernel, manager, nodeAddresses, host },
     ...(keeper !== undefined && { keeper }),
+    ...(announcer !== undefined && { announcer }),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const serviceMetrics = new ServiceMetrics();
@@ -169,6 +178,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     cluster,
     ...(keeper !== undefined && { keeper }),
     host,
+    ...(announcer !== undefined && { announcer }),
   };
 }
 
@@ -189,6 +199,21 @@ async function openDnsControl(
       // Forgotten, it costs the next start a moment without DNS.
       file.write(changed).catch((error: unknown) => logger.error({ err: error }, errorText(error)));
     },
+  });
+}
+
+/** Who tells the cluster of this node; undefined where there is no API server to tell. */
+function openAnnouncer(
+  { config, kubernetes, clock, logger, ipam }: AgentParts,
+  pods: PodDirectory,
+  detected: () => readonly Address[],
+): Announcer | undefined {
+  if (kubernetes === undefined) return undefined;
+  return new Announcer({
+    ...{ server: kubernetes.server, limiter: kubernetes.limiter, clock, nodeName: config.nodeName, pods, detected },
+    podCidrs: Object.values(config.podCidrs),
+    routers: addressesOf(ipam.routers),
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
 }
 

@@ -169,7 +169,7 @@ function tellProxies({ proxies }: EndpointEnvironment, endpoint: Endpoint): void
   proxies.follow(endpoint);
 }
 
-/** Lets the node know who lives at the endpoint's addresses. */
+/** Lets the node, and other nodes, know who lives at the endpoint's addresses. */
 export function publish(environment: EndpointEnvironment, endpoint: Endpoint, identity: Identity): void {
   const { namespace, podName } = endpoint.attachment;
   environment.ipcache.upsert(
@@ -181,6 +181,7 @@ export function publish(environment: EndpointEnvironment, endpoint: Endpoint, id
       ...(podName !== '' && { namespace, podName }),
     })),
   );
+  environment.announcer?.setEndpoint(endpoint);
 }
 
 /** Takes back what {@link publish} said. */
@@ -192,6 +193,7 @@ export function unpublish(environment: EndpointEnvironment, endpoint: Endpoint):
       owner: ipcacheOwner(endpoint),
     })),
   );
+  environment.announcer?.removeEndpoint(endpoint);
 }
 
 /** Ends the following of identity and policy; what the kernel has stays there. */

@@ -19,6 +19,14 @@ export interface EndpointProxies {
   forget(endpoint: Endpoint): void;
 }
 
+/** Who tells other nodes of the endpoints here. */
+export interface EndpointAnnouncer {
+  /** The endpoint is enforced as it is now. */
+  setEndpoint(endpoint: Endpoint): void;
+  /** The endpoint is going away. */
+  removeEndpoint(endpoint: Endpoint): void;
+}
+
 /** Everything that the life of an endpoint touches. */
 export interface EndpointEnvironment {
   readonly datapath: EndpointDatapath;
@@ -32,6 +40,8 @@ export interface EndpointEnvironment {
   readonly store: EndpointStore;
   readonly labels: LabelContext;
   readonly clock: Clock;
+  /** Tells other nodes; absent where there are none. */
+  readonly announcer?: EndpointAnnouncer;
   /** How long a new endpoint waits for its Pod object, where objects may be late, in milliseconds. */
   readonly podWaitMs: number;
   /** How long other nodes have to learn of an identity before an endpoint goes over to it, in milliseconds. */

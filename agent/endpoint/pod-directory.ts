@@ -15,6 +15,7 @@ export interface PodView {
 /** A pod with what its namespace adds. */
 export interface PodRecord extends PodFacts {
   readonly namedPorts: readonly NamedPort[];
+  readonly uids?: readonly string[];
 }
 
 /** Which endpoints have to look again: one pod's, or all of a namespace. */

@@ -1,0 +1,222 @@
+/** What this node tells the cluster: its endpoints and itself, as CiliumEndpoint and CiliumNode objects. */
+import type { Endpoint } from '../endpoint/endpoint.ts';
+import type { PodDirectory } from '../endpoint/pod-directory.ts';
+import type { ApiServer } from '../k8s/apiserver/client.ts';
+import { ObjectTarget, wantedObjectType, type ObjectKey, type WantedObject } from '../k8s/apiserver/object-target.ts';
+import type { Node } from '../k8s/node.ts';
+import type { WriteLimiter } from '../k8s/apiserver/write-limiter.ts';
+import { addressEquals, formatAddress, formatCidr, type Address, type Cidr } from '../model/address.ts';
+import type { Clock } from '../model/clock.ts';
+import { formatLabel } from '../model/labels.ts';
+import type { NodeAddress } from '../model/node.ts';
+import { protocolName } from '../model/port.ts';
+import { Reconciler } from '../reconcile/reconciler.ts';
+
+export interface AnnouncerOptions {
+  readonly server: ApiServer;
+  readonly limiter: WriteLimiter;
+  readonly clock: Clock;
+  readonly nodeName: string;
+  readonly pods: PodDirectory;
+  /** Prefixes of the pods here; undefined where the operator says which they are. */
+  readonly podCidrs: readonly Cidr[] | undefined;
+  /** Addresses of the node's router inside the pod network. */
+  readonly routers: readonly Address[];
+  /** Addresses of the node, the router's among them, as far as they can be seen here. */
+  readonly detected: () => readonly Address[];
+  readonly onError: (message: string, error: unknown) => void;
+}
+
+/** Changes that follow one another within this time are one, in milliseconds. */
+const COALESCE_MS = 20;
+
+export class Announcer {
+  readonly #options: AnnouncerOptions;
+  readonly #target: ObjectTarget;
+  readonly #reconciler: Reconciler<WantedObject, ObjectKey>;
+  /** What is to be announced, by the name of the pod. */
+  readonly #endpoints = new Map<string, Endpoint>();
+  /** How often somebody else has deleted what stands here, by name. */
+  readonly #attempts = new Map<string, number>();
+  /** Endpoints that the cluster takes for this node's, by name: their uids. */
+  readonly #found = new Map<string, { readonly key: ObjectKey; readonly uid: string }>();
+  /** This node's object, when there is one. */
+  #nodeObject: { readonly uid: string; readonly node: Node } | undefined;
+  #begun = false;
+
+  constructor(options: AnnouncerOptions) {
+    const { server, limiter, clock, onError } = options;
+    this.#options = options;
+    this.#target = new ObjectTarget(server, limiter);
+    this.#reconciler = new Reconciler<WantedObject, ObjectKey>({
+      ...{ target: this.#target, type: wantedObjectType, clock, random: Math.random, coalesceMs: COALESCE_MS },
+      onFailure: (key, { attempts, error }) => {
+        if (attempts === 1) onError(`${wantedObjectType.keyText(key)} cannot be written, trying again`, error);
+      },
+    });
+  }
+
+  /** Everything that existed at the start is known: says all, and takes back what an earlier run said of who is gone. */
+  begin(): void {
+    this.#begun = true;
+    this.#tellNode();
+    for (const endpoint of this.#endpoints.values()) this.#tell(endpoint);
+    for (const [name, { key, uid }] of this.#found) {
+      if (this.#endpoints.has(name)) continue;
+      this.#target.deleteForeign(key, uid).catch((error: unknown) => {
+        this.#options.onError(`stale ${wantedObjectType.keyText(key)} cannot be deleted`, error);
+      });
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#reconciler.close();
+  }
+
+  counts(): { readonly done: number; readonly pending: number; readonly failed: number } {
+    return this.#reconciler.counts();
+  }
+
+  /** The Node object of this node. */
+  setNodeObject(uid: string, node: Node): void {
+    this.#nodeObject = { uid, node };
+    if (!this.#begun) return;
+    this.#tellNode();
+    // Endpoints say where they are.
+    for (const endpoint of this.#endpoints.values()) this.#tell(endpoint);
+  }
+
+  /** An endpoint is enforced as it is now. */
+  setEndpoint(endpoint: Endpoint): void {
+    const { podName } = endpoint;
+    if (podName === undefined) return;
+    this.#endpoints.set(podName, endpoint);
+    if (this.#begun) this.#tell(endpoint);
+  }
+
+  /** An endpoint is going away. */
+  removeEndpoint(endpoint: Endpoint): void {
+    const { podName, attachment } = endpoint;
+    if (podName === undefined || this.#endpoints.get(podName) !== endpoint) return;
+    this.#endpoints.delete(podName);
+    this.#attempts.delete(podName);
+    this.#reconciler.delete({ kind: 'CiliumEndpoint', namespace: attachment.namespace, name: attachment.podName });
+  }
+
+  /** Something that endpoints say of their pods may have changed. */
+  podChanged(namespace: string, name: string): void {
+    const endpoint = this.#endpoints.get(`${namespace}/${name}`);
+    if (endpoint !== undefined && this.#begun) this.#tell(endpoint);
+  }
+
+  /**
+   * A CiliumEndpoint was seen at the server.
+   *
+   * @param uid undefined when it is gone
+   * @param nodeAddress of the node that it is said to be on
+   */
+  observe(namespace: string, name: string, uid: string | undefined, nodeAddress: Address | undefined): void {
+    const podName = `${namespace}/${name}`;
+    if (uid === undefined) {
+      this.#found.delete(podName);
+      const endpoint = this.#endpoints.get(podName);
+      if (endpoint === undefined || !this.#begun) return;
+      this.#attempts.set(podName, (this.#attempts.get(podName) ?? 0) + 1);
+      this.#tell(endpoint);
+    } else if (!this.#begun && nodeAddress !== undefined && this.#isOwn(nodeAddress)) {
+      this.#found.set(podName, { key: { kind: 'CiliumEndpoint', namespace, name }, uid });
+    }
+  }
+
+  #isOwn(address: Address): boolean {
+    const text = formatAddress(address);
+    return this.#addresses().some((own) => formatAddress(own.address) === text);
+  }
+
+  /** What the Node object says goes before what can be seen here: an interface may be of no use to others. */
+  #addresses(): readonly NodeAddress[] {
+    const { routers, detected } = this.#options;
+    const isRouter = (address: Address): boolean => routers.some((router) => addressEquals(router, address));
+    const named = (this.#nodeObject?.node.addresses ?? []).filter(({ type }) => type !== 'CiliumInternalIP');
+    const seen = detected().filter((address) => !isRouter(address));
+    return [
+      ...(named.length > 0 ? named : seen.map((address) => ({ type: 'InternalIP' as const, address }))),
+      ...routers.map((address) => ({ type: 'CiliumInternalIP' as const, address })),
+    ];
+  }
+
+  #tellNode(): void {
+    const { nodeName, podCidrs } = this.#options;
+    const { uid = '', node } = this.#nodeObject ?? {};
+    this.#reconciler.set({
+      ...{ kind: 'CiliumNode', namespace: '', name: nodeName },
+      labels: Object.fromEntries(node?.labels ?? []),
+      ...(uid !== '' && { owner: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid } }),
+      spec: {
+        addresses: this.#addresses().map(({ type, address }) => ({ type, ip: formatAddress(address) })),
+        ...(podCidrs !== undefined && { ipam: { podCIDRs: podCidrs.map(formatCidr) } }),
+      },
+    });
+  }
+
+  #tell(endpoint: Endpoint): void {
+    const { pods } = this.#options;
+    const { namespace, podName: name, podUid } = endpoint.attachment;
+    const pod = pods.pod(namespace, name, podUid);
+    // Without its pod nobody would take it away when this node dies.
+    const uid = pod?.uids?.[0];
+    if (uid === undefined || endpoint.identity === undefined) return;
+    const attempt = this.#attempts.get(`${namespace}/${name}`);
+    this.#reconciler.set({
+      ...{ kind: 'CiliumEndpoint', namespace, name },
+      owner: { apiVersion: 'v1', kind: 'Pod', name, uid },
+      status: {
+        ...endpointStatus(endpoint, this.#nodeAddress()),
+        ...(pod !== undefined && pod.namedPorts.length > 0 && { 'named-ports': pod.namedPorts.map(portModel) }),
+        ...(pod !== undefined && pod.serviceAccount !== '' && { 'service-account': pod.serviceAccount }),
+      },
+      ...(attempt !== undefined && { attempt }),
+    });
+  }
+
+  /** By which other nodes reach this one. */
+  #nodeAddress(): string {
+    const internal = this.#addresses().filter(({ type }) => type === 'InternalIP');
+    const first = internal.find(({ address }) => address.family === 4) ?? internal[0];
+    return first === undefined ? '' : formatAddress(first.address);
+  }
+}
+
+function endpointStatus(endpoint: Endpoint, node: string): Record<string, unknown> {
+  const { id, identity, attachment, addressing, policy } = endpoint;
+  return {
+    id,
+    'external-identifiers': {
+      'container-id': attachment.containerId,
+      'cni-attachment-id': endpoint.key,
+      'k8s-namespace': attachment.namespace,
+      'k8s-pod-name': attachment.podName,
+      'pod-name': `${attachment.namespace}/${attachment.podName}`,
+    },
+    identity: { id: identity!.id, labels: identity!.labels.map(formatLabel) },
+    networking: {
+      addressing: [
+        {
+          ...(addressing.ipv4 && { ipv4: formatAddress(addressing.ipv4) }),
+          ...(addressing.ipv6 && { ipv6: formatAddress(addressing.ipv6) }),
+        },
+      ],
+      ...(node !== '' && { node }),
+    },
+    encryption: {},
+    policy: {
+      ingress: { enforcing: policy?.enforced.ingress === true },
+      egress: { enforcing: policy?.enforced.egress === true },
+    },
+    state: 'ready',
+  };
+}
+
+const portModel = (port: { readonly name: string; readonly port: number; readonly protocol: number }) => ({
+  ...{ name: port.name, port: port.port, protocol: protocolName(port.protocol) },
+});
