@@ -8,6 +8,8 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** More flags for every agent. */
   readonly flags?: readonly string[];
+  /** False: agents follow something else, as the flags say. */
+  readonly manifests?: boolean;
   /** Of the network, in bytes. */
   readonly mtu?: number;
 }
@@ -40,7 +42,7 @@ export class Cluster implements AsyncDisposable {
     this.world = new Netns('world');
     const mtu = options.mtu ?? 1500;
     this.#plug(this.world, 100, mtu);
-    this.members = Array.from({ length: count }, (_, i) => this.#member(i + 1, mtu, options.flags ?? []));
+    this.members = Array.from({ length: count }, (_, i) => this.#member(i + 1, mtu, options));
     for (const { podCidrs, ipv4, ipv6 } of this.members) {
       this.world.ip(`route add ${podCidrs[0]} via ${ipv4}`);
       this.world.ip(`route add ${podCidrs[1]} via ${ipv6}`);
@@ -57,6 +59,11 @@ export class Cluster implements AsyncDisposable {
       await cluster[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Makes the nodes; their agents are to be started by the caller. */
+  static prepare(options: ClusterOptions): Cluster {
+    return new Cluster(options);
   }
 
   /** Writes a manifest for every node; empty text removes it. */
@@ -158,11 +165,11 @@ export class Cluster implements AsyncDisposable {
     return { ipv4, ipv6 };
   }
 
-  #member(number: number, mtu: number, flags: readonly string[]): Member {
+  #member(number: number, mtu: number, { flags = [], manifests = true }: ClusterOptions): Member {
     const podCidrs = [`10.244.${number}.0/24`, `fd00:10:244:${number}::/64`] as const;
     let place = { ipv4: '', ipv6: '' };
     const node = new WeirNode({
-      ...{ name: `node${number}`, podCidrs, flags },
+      ...{ name: `node${number}`, podCidrs, flags, manifests },
       network: { world: this.world, join: (ns) => (place = this.#plug(ns, number, mtu)) },
     });
     node.ns.ip(`route add default via ${WORLD_ADDRESSES.v4}`);

@@ -16,6 +16,8 @@ export const dist = path.join(root, 'dist');
 export interface NodeOptions {
   readonly name?: string;
   readonly podCidrs?: readonly string[];
+  /** False: the agent follows no directory of manifests. */
+  readonly manifests?: boolean;
   /** More flags for the agent. */
   readonly flags?: readonly string[] | ((node: WeirNode) => readonly string[]);
   /** Words that put the agent into more namespaces than the node's network. */
@@ -110,9 +112,10 @@ export class WeirNode implements AsyncDisposable {
       ...(this.#options.enter ?? []),
       path.join(dist, 'weir-agent'),
       ...['--socket', this.socket, '--state-dir', path.join(this.dir, 'state'), '--bpf-root', this.bpfRoot],
-      ...['--manifests', this.manifests, '--node-name', this.name, '--devices', 'eth0'],
+      ...['--node-name', this.name, '--devices', 'eth0'],
       ...(this.#options.podCidrs ?? POD_CIDRS).flatMap((cidr) => ['--pod-cidr', cidr]),
       ...(this.cgroup === undefined ? [] : ['--cgroup-root', this.cgroup]),
+      ...(this.#options.manifests === false ? [] : ['--manifests', this.manifests]),
       ...this.#flags(),
       ...flags,
     ];

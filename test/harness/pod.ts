@@ -42,7 +42,11 @@ export class Pod implements AsyncDisposable {
   #result: CniResult | undefined;
   #actor: Actor | undefined;
 
-  constructor(node: WeirNode, name: string, namespace = 'default') {
+  /** Of the Pod object, when there is one. */
+  readonly uid: string | undefined;
+
+  constructor(node: WeirNode, name: string, namespace = 'default', uid?: string) {
+    this.uid = uid;
     this.node = node;
     this.name = name;
     this.namespace = namespace;
@@ -51,8 +55,8 @@ export class Pod implements AsyncDisposable {
   }
 
   /** Adds the pod through weir-cni and starts its process. */
-  static async create(node: WeirNode, name: string, namespace = 'default'): Promise<Pod> {
-    const pod = new Pod(node, name, namespace);
+  static async create(node: WeirNode, name: string, namespace = 'default', uid?: string): Promise<Pod> {
+    const pod = new Pod(node, name, namespace, uid);
     try {
       await pod.add();
       pod.#actor = await Actor.start(pod.ns, node.cgroup);
@@ -64,7 +68,8 @@ export class Pod implements AsyncDisposable {
   }
 
   get cniArgs(): string {
-    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=${this.namespace};K8S_POD_NAME=${this.name};K8S_POD_INFRA_CONTAINER_ID=${this.containerId}`;
+    const uid = this.uid === undefined ? '' : `;K8S_POD_UID=${this.uid}`;
+    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=${this.namespace};K8S_POD_NAME=${this.name};K8S_POD_INFRA_CONTAINER_ID=${this.containerId}${uid}`;
   }
 
   get actor(): Actor {

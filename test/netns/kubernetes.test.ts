@@ -1,0 +1,106 @@
+/** Three nodes on an API server: pods created through it, policies from it, and what happens when parts of it go away. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KubernetesCluster } from '../harness/kubernetes-cluster.ts';
+import type { Pod } from '../harness/pod.ts';
+import { waitFor } from '../harness/wait.ts';
+
+const PORT = 8080;
+const POLICIES = '/apis/cilium.io/v2/namespaces/default/ciliumnetworkpolicies';
+
+const policy = (ingress: unknown, name = 'server') => ({
+  ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name, namespace: 'default' } },
+  spec: { endpointSelector: { matchLabels: { app: 'server' } }, ingress: [ingress] },
+});
+const from = (app: string) => ({ fromEndpoints: [{ matchLabels: { app } }] });
+
+test('three nodes on an API server', async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const cluster = stack.use(await KubernetesCluster.start({ nodes: 3, flags: ['--routing-mode', 'tunnel'] }));
+  const { server: api } = cluster;
+  const [one, two, three] = cluster.nodes.members as [Member, Member, Member];
+  const server = await cluster.run(one, 'server', { app: 'server' });
+  const client = await cluster.run(two, 'client', { app: 'client' });
+  const stranger = await cluster.run(three, 'stranger', { app: 'stranger' });
+  await server.actor.do({ op: 'serve', port: PORT });
+  await cluster.settled();
+  const tcp = async (pod: Pod, host = server.ipv4): Promise<string> =>
+    await pod.actor.do({ op: 'tcp', host, port: PORT, timeoutMs: 1000 });
+  const becomes = async (pod: Pod, answer: string): Promise<void> => {
+    await waitFor(`${pod.name} to get ${answer}`, async () => (await tcp(pod)) === answer, 20_000);
+  };
+
+  await t.test('nodes and endpoints are announced, each pod under one identity', async () => {
+    const endpoints = await api.list('/apis/cilium.io/v2/ciliumendpoints');
+    assert.equal(endpoints.length, 3);
+    const identities = await api.list('/apis/cilium.io/v2/ciliumidentities');
+    assert.equal(identities.length, 3);
+    assert.equal((await api.list('/apis/cilium.io/v2/ciliumnodes')).length, 3);
+    for (const pod of [client, stranger]) assert.equal(await tcp(pod), 'ok');
+    assert.equal(await tcp(client, server.ipv6), 'ok');
+  });
+
+  await t.test('a policy of the API holds on every node, by labels and by namespace', async () => {
+    await api.create(POLICIES, policy(from('client')));
+    await becomes(stranger, 'timeout');
+    assert.equal(await tcp(client), 'ok');
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('stranger')).spec });
+    await becomes(client, 'timeout');
+    await becomes(stranger, 'ok');
+    await api.merge(`${POLICIES}/server`, { spec: policy({ fromEntities: ['cluster'] }).spec });
+    await becomes(client, 'ok');
+    await api.merge(`${POLICIES}/server`, { spec: policy({ fromCIDR: [`${stranger.ipv4}/32`] }).spec });
+    await becomes(client, 'timeout');
+    assert.equal(await tcp(stranger), 'timeout', 'a prefix never selects pods');
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('client')).spec });
+    await becomes(client, 'ok');
+  });
+
+  await t.test('a pod that changes its labels has its new rights within a second', async () => {
+    await api.merge('/api/v1/namespaces/default/pods/stranger', { metadata: { labels: { app: 'client' } } });
+    await becomes(stranger, 'ok');
+    await api.merge('/api/v1/namespaces/default/pods/stranger', { metadata: { labels: { app: 'stranger' } } });
+    await becomes(stranger, 'timeout');
+  });
+
+  await t.test('an agent that is killed changes no verdict, and catches up', async () => {
+    await one.node.stopAgent('SIGKILL');
+    assert.equal(await tcp(client), 'ok');
+    assert.equal(await tcp(stranger), 'timeout');
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('stranger')).spec });
+    await one.node.startAgent();
+    await becomes(stranger, 'ok');
+    await becomes(client, 'timeout');
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('client')).spec });
+    await becomes(client, 'ok');
+    await becomes(stranger, 'timeout');
+  });
+
+  await t.test('an API server that is away changes no verdict; status says so; then all is caught up', async () => {
+    await api.halt();
+    await waitFor(
+      'status to say so',
+      async () => /Kubernetes:.*cut off/.test((await one.node.weir('status')).stdout),
+      30_000,
+    );
+    assert.equal(await tcp(client), 'ok');
+    assert.equal(await tcp(stranger), 'timeout');
+    await api.resume();
+    await waitFor('status to be well', async () => (await one.node.weir('status')).status === 0, 40_000);
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('stranger')).spec });
+    await becomes(stranger, 'ok');
+    await becomes(client, 'timeout');
+  });
+
+  await t.test('what is deleted is gone everywhere', async () => {
+    const address = `${client.ipv4}/32`;
+    await cluster.end(client);
+    await waitFor('the endpoint to go', async () => {
+      const known = await Promise.all([one, three].map(async (member) => await member.api.ips()));
+      return known.every((entries) => !entries.some(({ cidr }) => cidr === address));
+    });
+    assert.equal((await api.list('/apis/cilium.io/v2/ciliumendpoints')).length, 2);
+  });
+});
+
+type Member = KubernetesCluster['nodes']['members'][number];
