@@ -48,6 +48,7 @@ export const ERROR_CATALOGUE = {
   IDENTITY_NOT_FOUND: { status: 404, remedy: 'list the identities with `weir identity list`' },
   IDENTITY_EXHAUSTED: { status: 502, remedy: 'use fewer distinct label sets: exclude labels with the label filter' },
   IDENTITY_BUSY: { status: 503, remedy: 'try again: endpoints are moving to the numbers of this cluster' },
+  POLICY_NOT_FOUND: { status: 404, remedy: 'list the policies in force with `weir policy get`' },
   MAP_NOT_FOUND: { status: 404, remedy: 'list the maps with `weir map list`' },
   AGENT_UNREACHABLE: { status: 503, remedy: 'start weir-agent, or name its socket with --socket' },
   AGENT_LOST: {

@@ -164,6 +164,8 @@ export interface SelectorView {
   readonly identities: readonly IdentityId[];
   /** How many selector policies use it. */
   readonly users: number;
+  /** One of the rules' origins for each object that has it. */
+  readonly origins: readonly RuleOrigin[];
 }
 
 /** The policy engine of a node. */

@@ -132,11 +132,31 @@ class Engine implements PolicyEngine {
   }
 
   selectors(): readonly SelectorView[] {
+    const origins = this.#originsBySelector();
     return this.#cache.entries().map(({ selector, users }) => ({
       selector: selector.text,
-      identities: Array.from(selector.selection.members, (slot) => this.#cache.identities.idOf(slot)),
+      identities: Array.from(selector.selection.members, (slot) => this.#cache.identities.idOf(slot)).sort(
+        (a, b) => a - b,
+      ),
       users,
+      origins: origins.get(selector.text) ?? [],
     }));
+  }
+
+  /** Which objects name each selector. */
+  #originsBySelector(): ReadonlyMap<string, readonly RuleOrigin[]> {
+    const found = new Map<string, RuleOrigin[]>();
+    for (const rules of this.#repository.objects().values()) {
+      const texts = new Set(
+        rules.flatMap(({ stanzas }) => stanzas.flatMap((stanza) => this.#selectors.of(stanza).map(({ text }) => text))),
+      );
+      for (const text of texts) {
+        const origins = found.get(text);
+        if (origins === undefined) found.set(text, [rules[0]!.origin]);
+        else origins.push(rules[0]!.origin);
+      }
+    }
+    return found;
   }
 
   policies(): ReadonlyMap<string, readonly Rule[]> {

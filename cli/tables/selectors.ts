@@ -28,5 +28,7 @@ function policyName(labels: readonly LabelModel[]): string {
   const values = (key: string): string[] => labels.filter((l) => l.key === key).map((l) => l.value ?? '');
   const names = values('io.cilium.k8s.policy.name');
   const namespaces = values('io.cilium.k8s.policy.namespace');
-  return names.map((name, i) => (namespaces[i] === undefined ? name : `${namespaces[i]}/${name}`)).join(',');
+  return names
+    .map((name, i) => (namespaces[i] === undefined || namespaces[i] === '' ? name : `${namespaces[i]}/${name}`))
+    .join(',');
 }

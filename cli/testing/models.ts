@@ -301,7 +301,68 @@ export const CONFIG: DaemonConfiguration = {
   },
 };
 
-export const POLICY: Policy = { revision: 7, policy: '[]' };
+const rule = (name: string, path: string, stanzas: readonly unknown[], more: object = {}): object => ({
+  origin: { kind: 'CiliumNetworkPolicy', namespace: 'shop', name, uid: '', path },
+  tier: 'normal',
+  priority: 0,
+  subject: { kind: 'endpoint', selector: { requirements: [{ key: 'any:app', operator: 'In', values: [name] }] } },
+  stanzas,
+  defaultDeny: { ingress: true, egress: false },
+  selects: { ingress: true, egress: false },
+  ...more,
+});
+const tcp = (port: number, endPort = port): object => ({ protocol: 6, port: { kind: 'number', port, endPort } });
+const prefix = (address: string, length: number): object => ({ address, length });
+
+/** As the agent writes it: addresses as text. */
+export const POLICY: Policy = {
+  revision: 7,
+  policy: JSON.stringify([
+    {
+      name: 'CiliumNetworkPolicy shop/web',
+      rules: [
+        rule('web', 'spec', [
+          {
+            direction: 'ingress',
+            action: 'allow',
+            peers: [
+              {
+                kind: 'labels',
+                selector: {
+                  requirements: [
+                    { key: 'any:app', operator: 'In', values: ['client'] },
+                    { key: 'k8s:io.kubernetes.pod.namespace', operator: 'In', values: ['shop'] },
+                  ],
+                },
+              },
+            ],
+            ports: [{ ...tcp(8080), l7: { parser: 'http', rules: [] } }, tcp(9000, 9100)],
+          },
+          { direction: 'ingress', action: 'deny', peers: [{ kind: 'entity', entity: 'world' }] },
+        ]),
+      ],
+    },
+    {
+      name: 'CiliumNetworkPolicy shop/db',
+      rules: [
+        rule('db', 'specs[0]', []),
+        rule('db', 'specs[1]', [
+          {
+            direction: 'egress',
+            action: 'allow',
+            peers: [{ kind: 'cidr', cidr: prefix('10.0.0.0', 8), except: [prefix('10.1.0.0', 16)] }],
+          },
+          {
+            direction: 'egress',
+            action: 'allow',
+            peers: [{ kind: 'fqdn', matchName: 'example.com.' }],
+            auth: 'required',
+          },
+        ]),
+      ],
+    },
+  ]),
+};
 
 export const DEBUG_INFO: DebugInfo = {
   'cilium-version': '0.1.0',

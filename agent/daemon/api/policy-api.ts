@@ -7,6 +7,7 @@ import { cidrCovers, formatAddress, formatCidr, parseCidr } from '../../model/ad
 import { WeirError } from '../../model/errors.ts';
 import { identityId, RESERVED_IDENTITY, type Identity } from '../../model/identity.ts';
 import type { PolicyEngine } from '../../policy/contract.ts';
+import type { RuleOrigin } from '../../policy/rule.ts';
 import { hasLabels, identityModel } from './identity-model.ts';
 
 /** Identities, policies and the ipcache as the API shows them. */
@@ -54,7 +55,10 @@ export class PolicyApiAdapter implements PolicyApi {
   }
 
   selectors(): models.SelectorCache {
-    return this.#engine.selectors().map(({ selector, identities, users }) => ({ selector, identities, users }));
+    return this.#engine.selectors().map(({ selector, identities, users, origins }) => ({
+      ...{ selector, identities, users },
+      labels: origins.flatMap(originLabels),
+    }));
   }
 
   explain({ subject, peer, ...packet }: models.PolicyQuestion): models.PolicyExplanation {
@@ -99,6 +103,16 @@ function ipModel({ prefix, identity, source, tunnelEndpoint, namespace, podName 
       ...(podName !== undefined && { name: podName }),
     },
   };
+}
+
+/** The labels that Cilium gives the rules of an object. */
+function originLabels({ kind, namespace, name }: RuleOrigin): readonly models.LabelModel[] {
+  const label = (key: string, value: string): models.LabelModel => ({ source: 'k8s', key, value });
+  return [
+    label('io.cilium.k8s.policy.derived-from', kind),
+    label('io.cilium.k8s.policy.name', name),
+    label('io.cilium.k8s.policy.namespace', namespace),
+  ];
 }
 
 function byPrefix({ prefix: a }: IpcacheRecord, { prefix: b }: IpcacheRecord): number {
