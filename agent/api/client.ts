@@ -27,6 +27,8 @@ import type {
   Policy,
   PolicyExplanation,
   PolicyQuestion,
+  PolicyTrial,
+  PolicyTrialRequest,
   SelectorCache,
   Service,
   StatusResponse,
@@ -157,6 +159,23 @@ export class ApiClient {
   ips(cidr?: string): Promise<readonly IPListEntry[]> {
     const query = cidr === undefined ? '' : `?cidr=${encodeURIComponent(cidr)}`;
     return this.call({ method: 'GET', path: `/v1/ip${query}` }) as Promise<readonly IPListEntry[]>;
+  }
+
+  /** Puts policies in force for a while. @throws WeirError as {@link call} */
+  tryPolicies(body: PolicyTrialRequest): Promise<PolicyTrial> {
+    return this.call({ method: 'PUT', path: '/v1/policy/trial', body }) as Promise<PolicyTrial>;
+  }
+
+  policyTrial(): Promise<PolicyTrial> {
+    return this.call({ method: 'GET', path: '/v1/policy/trial' }) as Promise<PolicyTrial>;
+  }
+
+  confirmPolicies(): Promise<PolicyTrial> {
+    return this.call({ method: 'POST', path: '/v1/policy/trial/confirm' }) as Promise<PolicyTrial>;
+  }
+
+  rollBackPolicies(): Promise<PolicyTrial> {
+    return this.call({ method: 'DELETE', path: '/v1/policy/trial' }) as Promise<PolicyTrial>;
   }
 
   policy(): Promise<Policy> {

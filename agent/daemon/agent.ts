@@ -2,7 +2,6 @@ import type { AgentApi, ApiPhase } from '../api/server/contract.ts';
 import { createServer, listen } from '../api/server/server.ts';
 import { errorText } from '../model/errors.ts';
 import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
-import { DEFAULT_DECODE_OPTIONS } from '../policy/api/index.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
@@ -17,7 +16,7 @@ import { monitorEvents } from './monitor.ts';
 import { PolicyImporter } from './policy-importer.ts';
 import { PrefixIdentities } from './prefix-identities.ts';
 import { ResourceFeed } from './resource-feed.ts';
-import { openRooms, type AgentParts, type Rooms } from './rooms.ts';
+import { decodeOptions, openRooms, type AgentParts, type Rooms } from './rooms.ts';
 
 /**
  * Starts an agent: identities and endpoints come back from disk, the API answers, resources come in, restored endpoints go
@@ -75,6 +74,7 @@ function apiOf(rooms: Rooms): AgentApi {
   return {
     endpoints,
     policy,
+    trial: rooms.trial,
     services: new ServiceApiAdapter(services),
     names: new NameApiAdapter({ names, clock, endpoints: manager.index, cleaned: () => dns.forgetLeases() }),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
@@ -120,12 +120,15 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     ...{ engine, prefixes, names, report, metrics, clock },
     proxies: rooms.startDnsProxy === undefined ? [] : ['dns'],
     onGaps: (resource, gaps) => reportGaps(rooms, resource, gaps),
+    onSource: (name) => rooms.trial.sourceSpoke(name),
     hostFirewall: config.hostFirewall,
     cloudGroups: new CloudGroups(cloudGroups, (message) => logger.warn(message)),
     settlePolicies: () => manager.settlePolicies(),
-    decode: { ...DEFAULT_DECODE_OPTIONS, clusterName: config.clusterName },
+    decode: decodeOptions(config),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  rooms.trial.join(importer);
+  undo.defer(() => rooms.trial.stop());
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
   if (kubernetes !== undefined) health.setResources(() => kubernetes.status());

@@ -23,6 +23,8 @@ export interface PolicyImporterOptions {
   /** What of an accepted object this node cannot enforce; empty when all of it. */
   readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
   readonly cloudGroups: CloudGroups;
+  /** The source of an object has another version of it, or none any more. */
+  readonly onSource: (name: string) => void;
   /** The node itself is an endpoint. */
   readonly hostFirewall: boolean;
   /** Layer 7 parsers that there is a proxy for. */
@@ -58,6 +60,16 @@ export class PolicyImporter {
     this.#options = options;
   }
 
+  /** The rules of an object as they are, or are about to be. */
+  inForce(name: string): readonly Rule[] | undefined {
+    return this.#changed.has(name) ? this.#changed.get(name) : this.#options.engine.policies().get(name);
+  }
+
+  /** Puts rules in the place of an object's, whatever its source says; undefined takes them away. */
+  put(resource: Resource, rules: readonly Rule[] | undefined): void {
+    this.#change(resource, rules);
+  }
+
   /** Takes in an object; `report` hears at once whether it is accepted. */
   upsert(resource: Resource): void {
     const { decode, report, onGaps, metrics, cloudGroups, hostFirewall, proxies } = this.#options;
@@ -70,12 +82,14 @@ export class PolicyImporter {
       report({ resource, accepted: false, errors });
       return;
     }
+    this.#options.onSource(resourceName(resource));
     this.#change(resource, result.rules);
     report({ resource, accepted: true, errors: [] });
     onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved, hostFirewall, proxies }));
   }
 
   delete(resource: Resource): void {
+    this.#options.onSource(resourceName(resource));
     this.#change(resource, undefined);
   }
 

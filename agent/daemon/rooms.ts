@@ -17,6 +17,7 @@ import { formatCidr, type Address } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import type { ResourceSource } from '../model/resource.ts';
+import { DEFAULT_DECODE_OPTIONS, type DecodeOptions } from '../policy/api/index.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
@@ -36,6 +37,7 @@ import { nameResolver } from './names/resolve-name.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
+import { PolicyTrial } from './policy-trial.ts';
 import { ServiceMetrics } from './service-metrics.ts';
 import { ServiceSync } from './service-sync.ts';
 
@@ -83,6 +85,12 @@ export interface Rooms extends AgentParts {
   readonly host: HostEndpoint;
   /** Absent where nobody is told of this node. */
   readonly announcer?: Announcer;
+  readonly trial: PolicyTrial;
+}
+
+/** How policies are read. */
+export function decodeOptions({ clusterName }: Pick<Config, 'clusterName'>): DecodeOptions {
+  return { ...DEFAULT_DECODE_OPTIONS, clusterName };
 }
 
 /** Joins the rooms; identities come back from disk. Nothing runs yet. */
@@ -179,6 +187,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...(keeper !== undefined && { keeper }),
     host,
     ...(announcer !== undefined && { announcer }),
+    trial: new PolicyTrial({
+      ...{ clock, decode: decodeOptions(config) },
+      log: (message, policies) => logger.info({ policies }, `policy trial: ${message}`),
+    }),
   };
 }
 

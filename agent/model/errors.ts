@@ -21,6 +21,11 @@ export const ERROR_CATALOGUE = {
     remedy: 'correct the named field of the object; the previous version stays in force',
   },
   POLICY_INVALID: { status: 400, remedy: 'correct the named field of the policy; the previous version stays in force' },
+  TRIAL_RUNNING: {
+    status: 409,
+    remedy: 'end it first: `weir policy confirm` keeps its policies, `weir policy rollback` takes them back',
+  },
+  TRIAL_NOT_FOUND: { status: 404, remedy: 'begin one with `weir policy try FILE`' },
   POLICY_CONFLICT: {
     status: 409,
     remedy: 'change one of the named rules so that they no longer contradict each other',

@@ -4,6 +4,7 @@ import { withOutput, type Runner } from '../context.ts';
 import { offlinePolicyCommands } from '../policy/commands.ts';
 import { isNamed, parsePolicies, policyRuleRows, type PolicyObject } from '../tables/policy-rules.ts';
 import { selectorRows } from '../tables/selectors.ts';
+import { trialCommands } from './policy-trial.ts';
 
 /** @throws WeirError POLICY_NOT_FOUND for a name that no object has. */
 function choose(objects: readonly PolicyObject[], words: readonly string[]): readonly PolicyObject[] {
@@ -42,6 +43,7 @@ export function policyCommand(runner: Runner): Command {
         await context.printTable(cache, () => selectorRows(cache, verbose === true));
       }),
     );
+  for (const trial of trialCommands(runner)) policy.addCommand(trial);
   for (const offline of offlinePolicyCommands(runner)) policy.addCommand(offline);
   return policy;
 }

@@ -1,5 +1,7 @@
 /** The node under policies of nodes: a world host, a pod and the node itself talk for real. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { ApiClient } from '../../agent/api/client.ts';
 import { Actor } from '../harness/actor.ts';
@@ -103,6 +105,26 @@ test('policies of nodes judge what comes for the node and what it sends', async 
     await node.startAgent();
     assert.equal(await reach(world, nodeV4, WEB), 'timeout');
     assert.equal(await reach(world, nodeV4, SSH), 'ok');
+  });
+
+  await t.test('a policy on trial that cuts somebody off is taken back, unless it is confirmed', async () => {
+    const file = path.join(node.dir, 'trial.yaml');
+    writeFileSync(file, SSH_ONLY.replaceAll(String(SSH), '9'));
+    const { stdout, status } = await node.weir('policy', 'try', '--for', '3s', file);
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /^On trial: CiliumClusterwideNetworkPolicy nodes$/m);
+    assert.equal(await reach(world, nodeV4, SSH), 'timeout');
+    await waitFor('the way back', async () => (await reach(world, nodeV4, SSH)) === 'ok');
+    assert.equal(await reach(world, nodeV4, WEB), 'timeout', 'what was before is in force again');
+    assert.notEqual((await node.weir('policy', 'confirm')).status, 0);
+
+    writeFileSync(file, SSH_ONLY.replaceAll(String(SSH), String(WEB)));
+    assert.equal((await node.weir('policy', 'try', file)).status, 0);
+    assert.equal(await reach(world, nodeV4, WEB), 'ok');
+    assert.equal((await node.weir('policy', 'confirm')).status, 0);
+    assert.deepEqual([await reach(world, nodeV4, WEB), await reach(world, nodeV4, SSH)], ['ok', 'timeout']);
+    node.manifest('policy.yaml', SSH_ONLY.replace('spec:\n', 'spec:\n  description: another version\n'));
+    await waitFor('the source', async () => (await reach(world, nodeV4, SSH)) === 'ok');
   });
 
   await t.test('labels of the node decide which policies it has', async () => {

@@ -73,3 +73,18 @@ export interface IPListEntryMetadata {
   readonly name?: string;
   readonly namespace?: string;
 }
+
+/** Policies to try on this node. */
+export interface PolicyTrialRequest {
+  /** YAML documents of policies. */
+  readonly manifest: string;
+  /** Until they are taken back, unless somebody confirms. */
+  readonly seconds: number;
+}
+
+/** Policies on trial on this node; of a trial that ended, those that it was about. */
+export interface PolicyTrial {
+  readonly policies: readonly string[];
+  /** Absent when nothing is on trial. */
+  readonly 'expires-at'?: string;
+}

@@ -28,6 +28,8 @@ import type {
   Policy,
   PolicyExplanation,
   PolicyQuestion,
+  PolicyTrial,
+  PolicyTrialRequest,
   SelectorCache,
   Service,
   StatusResponse,
@@ -81,6 +83,17 @@ export interface PolicyApi {
   ips(cidr: string | undefined): readonly IPListEntry[];
 }
 
+/** Policies in force for a while. */
+export interface TrialApi {
+  status(): PolicyTrial;
+  /** @throws WeirError REQUEST_INVALID, POLICY_INVALID, TRIAL_RUNNING */
+  begin(request: PolicyTrialRequest): Promise<PolicyTrial>;
+  /** Keeps them. @throws WeirError TRIAL_NOT_FOUND */
+  confirm(): PolicyTrial;
+  /** Brings back what was in force before. @throws WeirError TRIAL_NOT_FOUND */
+  revert(): Promise<PolicyTrial>;
+}
+
 export interface ServiceApi {
   list(): readonly Service[];
   /** @throws WeirError SERVICE_NOT_FOUND */
@@ -130,6 +143,7 @@ export interface AgentApi {
   readonly endpoints: EndpointApi;
   readonly ipam: IpamApi;
   readonly policy: PolicyApi;
+  readonly trial: TrialApi;
   readonly services: ServiceApi;
   readonly names: NameApi;
   readonly daemon: DaemonApi;

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import type { PolicyQuestion } from '../models.ts';
+import type { PolicyQuestion, PolicyTrialRequest } from '../models.ts';
 import type { AgentApi, IpFamily } from './contract.ts';
 import * as schemas from './schemas.ts';
 
@@ -35,6 +35,27 @@ export function policyRoutes(server: FastifyInstance, { policy }: AgentApi): voi
     { schema: { tags, summary: 'The ipcache, or what of it lies in a prefix', querystring: schemas.ipQuery } },
     ({ query }) => policy.ips(query.cidr),
   );
+}
+
+/** `/v1/policy/trial`: policies in force for a while. */
+export function trialRoutes(server: FastifyInstance, { trial }: AgentApi): void {
+  const tags = ['policy'];
+  server.get('/v1/policy/trial', { schema: { tags, summary: 'Policies on trial' } }, () => trial.status());
+  server.put<{ Body: PolicyTrialRequest }>(
+    '/v1/policy/trial',
+    {
+      schema: {
+        tags,
+        summary: 'Put policies in force for a while, on this node alone: then what was before comes back',
+        body: schemas.trialRequest,
+      },
+    },
+    ({ body }) => trial.begin(body),
+  );
+  server.post('/v1/policy/trial/confirm', { schema: { tags, summary: 'Keep what is on trial' } }, () =>
+    trial.confirm(),
+  );
+  server.delete('/v1/policy/trial', { schema: { tags, summary: 'Take back what is on trial' } }, () => trial.revert());
 }
 
 /** `/v1/service`: services as the kernel translates them. */

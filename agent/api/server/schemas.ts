@@ -105,6 +105,10 @@ export const explainQuery = {
   }),
   required: ['direction', 'subject', 'peer', 'protocol', 'port'],
 } as const;
+export const trialRequest = {
+  ...closed({ manifest: text, seconds: { type: 'integer', minimum: 1, maximum: 86_400 } }),
+  required: ['manifest', 'seconds'],
+} as const;
 export const namePatternQuery = closed({ matchpattern: text });
 export const nameQuery = closed({
   matchpattern: text,

@@ -10,7 +10,7 @@ import { daemonRoutes } from './daemon-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { sendFault } from './faults.ts';
 import { fqdnRoutes } from './fqdn-routes.ts';
-import { ipamRoutes, policyRoutes, serviceRoutes } from './policy-routes.ts';
+import { ipamRoutes, policyRoutes, serviceRoutes, trialRoutes } from './policy-routes.ts';
 
 export interface ServerOptions {
   readonly api: AgentApi;
@@ -65,6 +65,7 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
   server.after(() => {
     endpointRoutes(server, api);
     policyRoutes(server, api);
+    trialRoutes(server, api);
     serviceRoutes(server, api);
     fqdnRoutes(server, api);
     ipamRoutes(server, api);
