@@ -61,6 +61,7 @@ async function run(config: Config): Promise<number> {
         warmPrograms: config.warmPrograms,
         collectionMs: config.collectionMs,
         policyMapMax: config.policyMapMax,
+        loadBalancing: config.loadBalancing,
         socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),

@@ -14,6 +14,7 @@
 #include "lib/maps.h"
 #include "lib/mark.h"
 #include "lib/overlay.h"
+#include "lib/nodeport.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
 #include "lib/scratch.h"
@@ -44,8 +45,13 @@ int from_netdev(struct __sk_buff *skb)
 	if (!is_ip(packet) || skb->pkt_type == PACKET_OTHERHOST || parse_addresses(skb, packet))
 		return TCX_NEXT;
 	local = local_endpoint(packet->family, &packet->flow.destination);
-	if (!is_pod(local))
+	if (!is_pod(local)) {
+		int verdict = skb->pkt_type == PACKET_HOST ? service_from_outside(skb, packet) : NOT_A_SERVICE;
+
+		if (verdict != NOT_A_SERVICE)
+			return verdict;
 		return host_firewall ? host_ingress(skb, packet) : TCX_NEXT;
+	}
 	/* The stack forwards nothing that was sent to everybody. */
 	if (skb->pkt_type != PACKET_HOST)
 		return TCX_NEXT;

@@ -9,10 +9,13 @@
 #include "lib/config_endpoint.h"
 #include "lib/endpoint.h"
 #include "lib/event.h"
+#include "lib/hairpin.h"
+#include "lib/icmp_error.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/maps.h"
 #include "lib/neighbour.h"
+#include "lib/network.h"
 #include "lib/overlay.h"
 #include "lib/packet.h"
 #include "lib/parse.h"
@@ -60,6 +63,16 @@ ALWAYS_INLINE int to_other_node(struct __sk_buff *skb, struct packet *packet, bo
 	return bpf_redirect(tunnel_ifindex, 0);
 }
 
+/* A service without backends: the pod hears of it at once, as from a host that does not listen. */
+ALWAYS_INLINE int reject_to_pod(struct __sk_buff *skb, struct packet *packet)
+{
+	drop(skb, packet, DROP_NO_SERVICE, 0);
+	if (!reject_without_backend || answer_port_unreachable(skb, packet) != DROP_NONE ||
+	    write_link_addresses(skb, &endpoint_mac, &host_mac))
+		return TC_ACT_SHOT;
+	return bpf_redirect_peer(endpoint_ifindex, 0);
+}
+
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
@@ -83,9 +96,22 @@ int from_container(struct __sk_buff *skb)
 	if (stays_on_link(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_LINK_LOCAL, 0);
 
+	if (is_hairpin_address(packet->family, &packet->flow.destination))
+		return hairpin_answer(skb, packet);
 	reason = judge(skb, packet, true, &remarkable);
+	if (reason == DROP_HAIRPIN)
+		return hairpin(skb, packet);
+	if (reason == DROP_NO_SERVICE)
+		return reject_to_pod(skb, packet);
 	if (reason)
 		return drop(skb, packet, reason, packet->cookie);
+	if (packet->rev_nat) {
+		reason = from_frontend(skb, packet);
+		if (reason)
+			return drop(skb, packet, reason, packet->cookie);
+		forwarded(skb, packet, TRACE_TO_NETWORK, remarkable);
+		return to_network(skb, packet);
+	}
 
 	if (packet->proxy_port) {
 		reason = to_proxy(skb, packet);
@@ -164,6 +190,7 @@ int policy_ingress(struct __sk_buff *skb)
 	reason = parse(skb, packet);
 	if (reason)
 		return drop(skb, packet, reason, 0);
+	packet->frontend = skb->cb[CB_FRONTEND];
 	verdict = enter(skb, packet);
 	if (verdict != TC_ACT_OK)
 		return verdict;

@@ -7,6 +7,7 @@ import { parseDocument } from 'yaml';
 import { parseCidr, type Cidr } from '../model/address.ts';
 import type { Routing } from '../model/datapath.ts';
 import { errorText, WeirError } from '../model/errors.ts';
+import { MAGLEV_SIZES } from '../model/service.ts';
 import { environmentName, OPTIONS, type Option, type OptionName } from './options.ts';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -49,6 +50,12 @@ export interface Config {
   readonly socketLb: 'auto' | 'true' | 'false';
   /** Undefined: to be found. */
   readonly cgroupRoot: string | undefined;
+  readonly loadBalancing: {
+    /** Places of Maglev's tables; undefined: clients from outside are spread at random. */
+    readonly maglevTableSize: number | undefined;
+    readonly externalClusterIp: boolean;
+    readonly rejectWithoutBackend: boolean;
+  };
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
@@ -236,6 +243,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     policyMapMax: reader.number('bpf-policy-map-max', 256, 65536),
     socketLb: reader.oneOf('bpf-lb-sock', ['auto', 'true', 'false']),
     cgroupRoot: reader.optional('cgroup-root'),
+    loadBalancing: readLoadBalancing(reader),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
@@ -246,6 +254,19 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     dnsProxy: readDnsProxy(reader),
     metricsListen: readListen(reader),
     logLevel: reader.oneOf('log-level', LOG_LEVELS),
+  });
+}
+
+function readLoadBalancing(reader: Reader): Config['loadBalancing'] {
+  const size = reader.number('bpf-lb-maglev-table-size', 1, 1_000_000);
+  if (!MAGLEV_SIZES.some((known) => known === size)) {
+    reader.fail('bpf-lb-maglev-table-size', `${size} is not one of ${MAGLEV_SIZES.join(', ')}`);
+  }
+  const maglev = reader.oneOf('bpf-lb-algorithm', ['random', 'maglev']) === 'maglev';
+  return Object.freeze({
+    maglevTableSize: maglev ? size : undefined,
+    externalClusterIp: reader.flag('bpf-lb-external-clusterip'),
+    rejectWithoutBackend: reader.oneOf('service-no-backend-response', ['reject', 'drop']) === 'reject',
   });
 }
 

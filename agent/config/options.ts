@@ -157,6 +157,32 @@ export const OPTIONS = [
     help: 'cgroup v2 whose sockets are translated (default: where it is mounted, for the agent of a whole machine)',
   },
   {
+    name: 'bpf-lb-algorithm',
+    kind: 'text',
+    value: 'NAME',
+    default: 'random',
+    help: 'how clients from outside are spread over backends: random, or maglev, which is alike on all nodes',
+  },
+  {
+    name: 'bpf-lb-maglev-table-size',
+    kind: 'text',
+    value: 'NUMBER',
+    default: '16381',
+    help: 'places in the Maglev table of a frontend, a prime: at least a hundred times the backends of any service',
+  },
+  {
+    name: 'bpf-lb-external-clusterip',
+    kind: 'flag',
+    help: 'let clients from outside of the node use cluster addresses',
+  },
+  {
+    name: 'service-no-backend-response',
+    kind: 'text',
+    value: 'MODE',
+    default: 'reject',
+    help: 'what becomes of packets to a service without backends: reject (an ICMP error) or drop',
+  },
+  {
     name: 'warm-programs',
     kind: 'text',
     value: 'NUMBER',

@@ -17,6 +17,7 @@ export class NodeAddresses {
   /** Addresses that are the host's whatever the interfaces say: the routers of the pods. */
   readonly #always: readonly Address[];
   readonly #list: () => readonly Address[];
+  readonly #onChange: (addresses: readonly Address[]) => void;
   #known: readonly Address[] = [];
   #cancel: (() => void) | undefined;
 
@@ -25,11 +26,14 @@ export class NodeAddresses {
     readonly clock: Clock;
     readonly always: readonly Address[];
     readonly list?: () => readonly Address[];
+    /** Hears of the node's addresses when there are others than before. */
+    readonly onChange?: (addresses: readonly Address[]) => void;
   }) {
     this.#ipcache = options.ipcache;
     this.#clock = options.clock;
     this.#always = options.always;
     this.#list = options.list ?? listNodeAddresses;
+    this.#onChange = options.onChange ?? (() => undefined);
   }
 
   /** Looks now, and from now on. */
@@ -51,6 +55,7 @@ export class NodeAddresses {
   update(): void {
     const now = [...this.#always, ...this.#list().filter((a) => !this.#always.some((b) => addressEquals(a, b)))];
     const gone = this.#known.filter((address) => !now.some((other) => addressEquals(address, other)));
+    const news = gone.length > 0 || now.length !== this.#known.length;
     this.#known = now;
     this.#ipcache.apply(
       now.map((address) => record(address, address.bytes.length * 8, 'host')),
@@ -60,6 +65,7 @@ export class NodeAddresses {
         owner: OWNER,
       })),
     );
+    if (news) this.#onChange(now);
   }
 
   #tick(): void {

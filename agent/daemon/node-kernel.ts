@@ -65,6 +65,16 @@ export interface NodeKernel extends AsyncDisposable {
   lostEvents(): number;
 }
 
+/** How services are translated packet by packet. */
+export interface LbSettings {
+  /** Places of Maglev's tables; undefined: clients from outside are spread at random. */
+  readonly maglevTableSize: number | undefined;
+  /** Whether clients from outside may use cluster addresses. */
+  readonly externalClusterIp: boolean;
+  /** Whether who asks for a service without backends hears of it. */
+  readonly rejectWithoutBackend: boolean;
+}
+
 /** What the kernel needs to know before anything else. */
 export interface KernelSettings {
   readonly bpfRoot: string;
@@ -81,6 +91,8 @@ export interface KernelSettings {
   readonly policyMapMax: number;
   /** Where services are translated. */
   readonly socketLb: SocketLbSettings;
+  /** How services are translated packet by packet. */
+  readonly loadBalancing: LbSettings;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];

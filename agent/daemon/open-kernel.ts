@@ -30,12 +30,18 @@ export async function openKernel(
   const { bpfRoot, bpfObjects, devices, mtu, warmPrograms, policyMapMax, routers, podCidrs, routing, hostFirewall } =
     settings;
   const cgroup = socketCgroup(settings.socketLb);
+  const { maglevTableSize, externalClusterIp, rejectWithoutBackend } = settings.loadBalancing;
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
       ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, hostFirewall, monotonic, warmPrograms },
       sizes: { weir_policy: policyMapMax },
       onError: (error) => onError('programs cannot be loaded ahead', error),
+      settings: {
+        externalClusterIp: externalClusterIp ? 1 : 0,
+        rejectWithoutBackend: rejectWithoutBackend ? 1 : 0,
+        ...(maglevTableSize !== undefined && { maglevTableSize }),
+      },
       ...(mtu !== undefined && { mtu }),
       ...(cgroup !== undefined && { cgroup }),
     }),

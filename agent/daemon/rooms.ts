@@ -13,7 +13,8 @@ import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
 import { IdentityObjects } from '../k8s/apiserver/identity-objects.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
-import { formatCidr, type Address } from '../model/address.ts';
+import type { LbNode } from '../loadbalancer/service.ts';
+import { formatCidr, parseAddress, type Address } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import type { ResourceSource } from '../model/resource.ts';
@@ -145,7 +146,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
     ...(announcer !== undefined && { announcer }),
   });
-  const nodeAddresses = new NodeAddresses({ ipcache, clock, always: addressesOf(ipam.routers) });
+  const nodeAddresses = new NodeAddresses({
+    ...{ ipcache, clock, always: addressesOf(ipam.routers) },
+    onChange: (addresses) => services.setNode(lbNode(config.nodeName, addresses, families)),
+  });
   const host = new HostEndpoint(manager, config.hostFirewall ? kernel.hostLink : undefined);
   const health = new Health(clock);
   const keeper =
@@ -162,8 +166,8 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   });
   const serviceMetrics = new ServiceMetrics();
   const services = await ServiceSync.open({
-    // Node ports wait for the programs of the devices: no address, no node port.
-    node: { name: config.nodeName, addresses: [] },
+    node: lbNode(config.nodeName, [], families),
+    maglevTableSize: config.loadBalancing.maglevTableSize,
     ...{ target: kernel.services, clock, metrics: serviceMetrics },
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
@@ -233,6 +237,13 @@ function openAnnouncer(
 function openIdentityObjects({ config, kubernetes }: AgentParts): IdentityObjects | undefined {
   if (kubernetes === undefined || config.identityAllocation !== 'crd') return undefined;
   return new IdentityObjects({ server: kubernetes.server });
+}
+
+/** Where node ports answer: at all addresses of the node, and for its own sockets at its loopback's. */
+function lbNode(name: string, addresses: readonly Address[], { ipv4, ipv6 }: Families): LbNode {
+  const loopback = [...(ipv4 ? ['127.0.0.1'] : []), ...(ipv6 ? ['::1'] : [])].map(parseAddress);
+  const served = addresses.filter(({ family }) => (family === 4 ? ipv4 : ipv6));
+  return { name, addresses: [...served, ...loopback] };
 }
 
 function environmentOf(

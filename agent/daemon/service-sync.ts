@@ -67,6 +67,12 @@ export class ServiceSync {
     this.#schedule();
   }
 
+  /** Node ports move with the node's addresses. */
+  setNode(node: LbNode): void {
+    this.#balancer.setNode(node);
+    this.#schedule();
+  }
+
   /** Everything that existed at the start is known. Resolves when the kernel knows it too, or has refused. */
   begin(): Promise<void> {
     this.#begun = true;

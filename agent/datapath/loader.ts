@@ -43,6 +43,9 @@ export type ProgramSettings = Partial<
     | 'tunnelIfindex'
     | 'tunnelMtu'
     | 'tunnelPort'
+    | 'maglevTableSize'
+    | 'externalClusterIp'
+    | 'rejectWithoutBackend'
   >
 >;
 

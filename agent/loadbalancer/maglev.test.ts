@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { MAGLEV_SIZES, maglevTable } from './maglev.ts';
+import { MAGLEV_SIZES } from '../model/service.ts';
+import { maglevTable } from './maglev.ts';
 
 const SIZE = 1021;
 const names = fc.uniqueArray(

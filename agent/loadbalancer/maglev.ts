@@ -4,9 +4,6 @@
  * same number of places, every node makes the same table, and when a backend comes or goes most places stay as they were.
  */
 
-/** The sizes to choose from: primes, as permutations need; Cilium's list. */
-export const MAGLEV_SIZES = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071] as const;
-
 /**
  * For each place of the table, which backend has it, as an index into `names`.
  *

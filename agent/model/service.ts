@@ -82,6 +82,9 @@ export interface KnownIds {
   readonly backends: Iterable<readonly [key: string, id: number]>;
 }
 
+/** Sizes of Maglev's tables to choose from: primes, as permutations need; Cilium's list. */
+export const MAGLEV_SIZES = [251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071] as const;
+
 /** The kernel's side of load balancing. */
 export interface LbTarget {
   /** Numbers that are in use from an earlier life of the agent. */

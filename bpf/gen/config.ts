@@ -56,6 +56,10 @@ export interface BpfHostConfig {
   readonly deviceIfindex: number;
   /** Judge what the device brings for the node and takes from it, as the policy of an endpoint (one byte) */
   readonly hostFirewall: boolean;
+  /** 1: answer with an ICMP error when a service has no backend; 0: only drop (8 bits) */
+  readonly rejectWithoutBackend: number;
+  /** 1: clients from outside may use cluster addresses (8 bits) */
+  readonly externalClusterIp: number;
   /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
   readonly maglevTableSize: number;
 }
@@ -81,6 +85,8 @@ export const bpfHostConfigVariables = {
   auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
   deviceIfindex: { offset: 48, size: 4, type: 'number', description: "Interface index of the device that the programs are attached to" },
   hostFirewall: { offset: 52, size: 1, type: 'boolean', description: "Judge what the device brings for the node and takes from it, as the policy of an endpoint" },
+  rejectWithoutBackend: { offset: 53, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 54, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
   maglevTableSize: { offset: 56, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfHostConfig, ConfigVariable>;
 
@@ -108,6 +114,8 @@ export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig
   if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
   if (values.deviceIfindex !== undefined) view.setUint32(48, values.deviceIfindex, true);
   if (values.hostFirewall !== undefined) view.setUint8(52, values.hostFirewall ? 1 : 0);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(53, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(54, values.externalClusterIp);
   if (values.maglevTableSize !== undefined) view.setUint32(56, values.maglevTableSize, true);
 }
 
@@ -157,6 +165,10 @@ export interface BpfLxcConfig {
   readonly hostMac: Uint8Array;
   /** Interface index of the host's end of the veth pair (32 bits, host order) */
   readonly endpointIfindex: number;
+  /** 1: answer with an ICMP error when a service has no backend; 0: only drop (8 bits) */
+  readonly rejectWithoutBackend: number;
+  /** 1: clients from outside may use cluster addresses (8 bits) */
+  readonly externalClusterIp: number;
   /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
   readonly maglevTableSize: number;
 }
@@ -185,11 +197,13 @@ export const bpfLxcConfigVariables = {
   endpointMac: { offset: 72, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
   hostMac: { offset: 80, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
   endpointIfindex: { offset: 88, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
-  maglevTableSize: { offset: 92, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  rejectWithoutBackend: { offset: 92, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 93, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 96, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_lxc.o`. */
-export const bpfLxcConfigSize = 96;
+export const bpfLxcConfigSize = 100;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>): void {
@@ -215,7 +229,9 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 72, 6);
   if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 80, 6);
   if (values.endpointIfindex !== undefined) view.setUint32(88, values.endpointIfindex, true);
-  if (values.maglevTableSize !== undefined) view.setUint32(92, values.maglevTableSize, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(92, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(93, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(96, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_overlay.o`; numbers in host order, whatever their order in memory. */
@@ -319,6 +335,10 @@ export interface BpfSockConfig {
   readonly tcpClosingSeconds: number;
   /** Lifetime of an idle connection of any other protocol (32 bits, host order) */
   readonly otherSeconds: number;
+  /** 1: answer with an ICMP error when a service has no backend; 0: only drop (8 bits) */
+  readonly rejectWithoutBackend: number;
+  /** 1: clients from outside may use cluster addresses (8 bits) */
+  readonly externalClusterIp: number;
   /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
   readonly maglevTableSize: number;
   /** Cookie of the node's own network namespace: loopback is its node ports' only there (64 bits, host order) */
@@ -341,12 +361,14 @@ export const bpfSockConfigVariables = {
   tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
   tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
   otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  maglevTableSize: { offset: 36, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
-  hostNetnsCookie: { offset: 40, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
+  rejectWithoutBackend: { offset: 36, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 37, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 40, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  hostNetnsCookie: { offset: 48, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
 } as const satisfies Record<keyof BpfSockConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_sock.o`. */
-export const bpfSockConfigSize = 48;
+export const bpfSockConfigSize = 56;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig>): void {
@@ -364,6 +386,8 @@ export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig
   if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
   if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
   if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
-  if (values.maglevTableSize !== undefined) view.setUint32(36, values.maglevTableSize, true);
-  if (values.hostNetnsCookie !== undefined) view.setBigUint64(40, values.hostNetnsCookie, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(36, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(37, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(40, values.maglevTableSize, true);
+  if (values.hostNetnsCookie !== undefined) view.setBigUint64(48, values.hostNetnsCookie, true);
 }

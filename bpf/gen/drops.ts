@@ -19,7 +19,10 @@ export const DROP_INVALID_EXTENSION_HEADER = 156;
 export const DROP_FRAGMENT = 157;
 export const DROP_NO_SERVICE = 158;
 export const DROP_UNSUPPORTED_L2 = 166;
+export const DROP_FIB_LOOKUP = 169;
+export const DROP_IS_CLUSTER_IP = 174;
 export const DROP_FORBIDDEN_ICMP6 = 176;
+export const DROP_NOT_IN_SOURCE_RANGE = 177;
 export const DROP_POLICY_DENY = 181;
 export const DROP_AUTH_REQUIRED = 189;
 export const DROP_ENDPOINT_NOT_READY = 203;
@@ -53,7 +56,10 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [157, { name: 'DROP_FRAGMENT', text: "IP fragmentation not supported" }],
   [158, { name: 'DROP_NO_SERVICE', text: "Service backend not found" }],
   [166, { name: 'DROP_UNSUPPORTED_L2', text: "Unsupported L2 protocol" }],
+  [169, { name: 'DROP_FIB_LOOKUP', text: "FIB lookup failed" }],
+  [174, { name: 'DROP_IS_CLUSTER_IP', text: "Is a ClusterIP" }],
   [176, { name: 'DROP_FORBIDDEN_ICMP6', text: "Forbidden ICMPv6 message" }],
+  [177, { name: 'DROP_NOT_IN_SOURCE_RANGE', text: "Denied by LB src range check" }],
   [181, { name: 'DROP_POLICY_DENY', text: "Policy denied by denylist" }],
   [189, { name: 'DROP_AUTH_REQUIRED', text: "Authentication required" }],
   [203, { name: 'DROP_ENDPOINT_NOT_READY', text: "Endpoint policy program not available" }],
@@ -61,7 +67,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [221, { name: 'DROP_NO_PROXY', text: "Policy redirects to a proxy that is not there" }],
   [222, { name: 'DROP_INVALID_ARP', text: "Forbidden ARP message" }],
   [223, { name: 'DROP_LINK_LOCAL', text: "Link-local or multicast traffic is not forwarded" }],
-  [224, { name: 'DROP_HAIRPIN', text: "Service leads back to its own client" }],
+  [224, { name: 'DROP_HAIRPIN', text: "Answer through a service that nobody asked" }],
   [240, { name: 'DROP_TUNNEL_PEER', text: "Tunnelled by an address that is no node's" }],
   [241, { name: 'DROP_TUNNEL_IDENTITY', text: "Tunnelled with an identity that no node may speak for" }],
   [230, { name: 'DROP_RATE_LIMITED_EVENT', text: "Event lost: the ring buffer is full" }],

@@ -24,7 +24,10 @@
 	X(FRAGMENT, 157, "IP fragmentation not supported")                             \
 	X(NO_SERVICE, 158, "Service backend not found")                                \
 	X(UNSUPPORTED_L2, 166, "Unsupported L2 protocol")                              \
+	X(FIB_LOOKUP, 169, "FIB lookup failed")                                        \
+	X(IS_CLUSTER_IP, 174, "Is a ClusterIP")                                        \
 	X(FORBIDDEN_ICMP6, 176, "Forbidden ICMPv6 message")                            \
+	X(NOT_IN_SOURCE_RANGE, 177, "Denied by LB src range check")                    \
 	X(POLICY_DENY, 181, "Policy denied by denylist")                               \
 	X(AUTH_REQUIRED, 189, "Authentication required")                               \
 	X(ENDPOINT_NOT_READY, 203, "Endpoint policy program not available")            \
@@ -32,7 +35,7 @@
 	X(NO_PROXY, 221, "Policy redirects to a proxy that is not there")              \
 	X(INVALID_ARP, 222, "Forbidden ARP message")                                   \
 	X(LINK_LOCAL, 223, "Link-local or multicast traffic is not forwarded")         \
-	X(HAIRPIN, 224, "Service leads back to its own client")                        \
+	X(HAIRPIN, 224, "Answer through a service that nobody asked")                  \
 	X(TUNNEL_PEER, 240, "Tunnelled by an address that is no node's")               \
 	X(TUNNEL_IDENTITY, 241, "Tunnelled with an identity that no node may speak for") \
 	X(RATE_LIMITED_EVENT, 230, "Event lost: the ring buffer is full")

@@ -35,6 +35,8 @@ ALWAYS_INLINE __u16 endpoint_at(__u8 family, const union addr *address)
 ALWAYS_INLINE int call_ingress_policy(struct __sk_buff *skb, struct packet *packet, __u16 endpoint, __u32 source_identity)
 {
 	skb->cb[CB_SOURCE_IDENTITY] = source_identity;
+	/* What a pod's own program translated, that program brings back. */
+	skb->cb[CB_FRONTEND] = packet->hook == HOOK_FROM_CONTAINER ? 0 : packet->frontend;
 	bpf_tail_call(skb, &weir_call_policy, endpoint);
 	return drop(skb, packet, DROP_ENDPOINT_NOT_READY, 0);
 }

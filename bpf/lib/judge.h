@@ -235,7 +235,7 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	entry->cookie = answer.cookie;
 	entry->policy_port = packet->policy_port;
 	entry->proxy_port = answer.proxy_port;
-	entry->rev_nat = packet->rev_nat;
+	entry->rev_nat = packet->frontend;
 	entry->direction = packet->direction;
 	entry->flags = tcp_marks(packet, CT_FORWARD) | proof;
 	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
@@ -343,7 +343,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 
 		if (reason != DROP_NONE)
 			return reason;
-		if (packet->rev_nat)
+		if (packet->frontend)
 			entry = ct_find(packet);
 	}
 	if (!entry || opens_another(packet, entry)) {
@@ -355,10 +355,10 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 
 	way = packet->direction == entry->direction ? CT_FORWARD : CT_REPLY;
 	packet->ct_status = way == CT_FORWARD ? CT_STATUS_ESTABLISHED : CT_STATUS_REPLY;
-	if (!services && way == CT_REPLY)
+	if (way == CT_REPLY)
 		packet->rev_nat = entry->rev_nat;
-	else if (services && way == CT_FORWARD && entry->rev_nat != packet->rev_nat)
-		entry->rev_nat = packet->rev_nat;
+	else if (entry->rev_nat != packet->frontend)
+		entry->rev_nat = packet->frontend;
 	packet->peer_identity = entry->peer_identity;
 	judged = current_verdict(skb, packet, entry, &revision, speaks_for_another(skb, packet, entry));
 	packet->cookie = entry->cookie;

@@ -82,7 +82,8 @@ struct packet {
 	__u8   origin;        /* enum origin */
 	__u8   ct_status;     /* enum ct_status */
 	__u16  peer_endpoint; /* id of the local pod on the other side; 0 when it is not one. Known once judged */
-	__u16  rev_nat;       /* key of weir_lb_revnat: the frontend it was sent to, or must seem to come from; 0 is none */
+	__u16  frontend;      /* key of weir_lb_revnat: the frontend it was sent to; 0 is none */
+	__u16  rev_nat;       /* likewise: the frontend it must seem to come from, being an answer */
 	__be16 proxy_port;    /* where a proxy takes the connection; 0 is none. Known once judged */
 	__u32  identity;      /* of that endpoint */
 	__u32  peer_identity; /* of the other side; 0 until someone has to know */
@@ -93,6 +94,8 @@ struct packet {
 #define PACKET_CLEARED_FROM flow
 
 #define CB_SOURCE_IDENTITY 0
+/* The frontend by which a client from outside came; the pod's own program brings the answers back to it. */
+#define CB_FRONTEND 1
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Services, packet by packet: what the pod sends to a frontend goes to one of its backends, and what a backend answers comes
- * from the frontend. Policy and conntrack know only the backend.
+ * Services, packet by packet: what goes to a frontend goes to one of its backends, and what a backend answers comes from the
+ * frontend. Policy and conntrack know only the backend.
  */
 #pragma once
 
@@ -123,45 +123,69 @@ ALWAYS_INLINE const struct lb_socket *chosen_backend(struct lb_service_key *key,
 	return lb_backend(id);
 }
 
-/*
- * Sends a packet that goes to a frontend to a backend instead: the one of its connection, or a new one. Returns
- * DROP_NONE also when it goes to no frontend; packet->rev_nat tells.
- */
-OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
+/* Where a packet that goes to a frontend is to go instead: to the backend of its connection, or a new one; NULL is nowhere. */
+ALWAYS_INLINE const struct lb_socket *backend_for(const struct packet *packet, struct lb_service_key *key,
+						  const struct lb_service *service)
 {
-	struct flow *flow = &packet->flow;
-	struct lb_service_key key BY_WORDS = {
-		.port = flow->destination_port,
-		.protocol = flow->protocol,
-		.family = packet->family,
-		.scope = LB_SCOPE_INTERNAL,
-	};
-	struct lb_flow_key flow_key BY_WORDS = { .client_port = flow->source_port };
-	const struct lb_service *service;
-	const struct lb_socket *backend;
+	const struct flow *flow = &packet->flow;
+	struct lb_flow_key flow_key BY_WORDS = { .client_port = flow->source_port, .service = service->id };
 	bool opens = flow->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	int reason;
+	const struct lb_socket *backend;
 
-	__builtin_memcpy(key.addr, &flow->destination, ADDR_BYTES);
-	service = bpf_map_lookup_elem(&weir_lb_services, &key);
-	if (!service)
-		return DROP_NONE;
-	flow_key.service = service->id;
 	__builtin_memcpy(flow_key.client, &flow->source, ADDR_BYTES);
 	backend = kept_backend(&flow_key, opens);
 	if (!backend)
-		backend = chosen_backend(&key, service, &flow_key, flow);
-	if (!backend || backend->family != packet->family)
-		return DROP_NO_SERVICE;
-	reason = rewrite_end(skb, packet, backend, END_DESTINATION);
+		backend = chosen_backend(key, service, &flow_key, flow);
+	return backend && backend->family == packet->family ? backend : NULL;
+}
+
+/* The key of slot 0 of the frontend that a packet may be for. */
+ALWAYS_INLINE void frontend_key(const struct packet *packet, struct lb_service_key *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	__builtin_memcpy(key->addr, &packet->flow.destination, ADDR_BYTES);
+	key->port = packet->flow.destination_port;
+	key->protocol = packet->flow.protocol;
+	key->family = packet->family;
+	key->scope = LB_SCOPE_INTERNAL;
+}
+
+/* Sends a packet to a backend of the frontend `service`. */
+ALWAYS_INLINE int readdress(struct __sk_buff *skb, struct packet *packet, const struct lb_socket *backend, __u16 service)
+{
+	int reason = rewrite_end(skb, packet, backend, END_DESTINATION);
+
 	if (reason != DROP_NONE)
 		return reason;
-	__builtin_memcpy(&flow->destination, backend->addr, ADDR_BYTES);
-	flow->destination_port = backend->port;
+	__builtin_memcpy(&packet->flow.destination, backend->addr, ADDR_BYTES);
+	packet->flow.destination_port = backend->port;
 	packet->policy_port = backend->port;
-	packet->rev_nat = service->id;
-	/* The pod's own kernel refuses packets that come from its own address. */
-	return same_address(&flow->source, &flow->destination) ? DROP_HAIRPIN : DROP_NONE;
+	packet->frontend = service;
+	return DROP_NONE;
+}
+
+/*
+ * Sends a pod's packet that goes to a frontend to a backend instead. Returns DROP_NONE also when it goes to no frontend;
+ * packet->frontend tells. DROP_HAIRPIN: the pod is its own backend, and its kernel refuses packets from its own address.
+ */
+OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	struct lb_service_key key BY_WORDS;
+	const struct lb_service *service;
+	const struct lb_socket *backend;
+	int reason;
+
+	frontend_key(packet, &key);
+	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	if (!service)
+		return DROP_NONE;
+	backend = backend_for(packet, &key, service);
+	if (!backend)
+		return DROP_NO_SERVICE;
+	reason = readdress(skb, packet, backend, service->id);
+	if (reason != DROP_NONE)
+		return reason;
+	return same_address(&packet->flow.source, &packet->flow.destination) ? DROP_HAIRPIN : DROP_NONE;
 }
 
 /*
@@ -197,14 +221,14 @@ ALWAYS_INLINE int rewrite_quote(struct __sk_buff *skb, const struct packet *pack
 	return DROP_NONE;
 }
 
-/* Lets what a backend answers come from the frontend that the pod spoke to. */
+/* Lets what a backend answers come from the frontend that its client spoke to. */
 OUT_OF_LINE int from_frontend(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	__u32 id = packet->rev_nat;
 	const struct lb_socket *frontend = bpf_map_lookup_elem(&weir_lb_revnat, &id);
 	int reason;
 
-	/* The service is gone, and with it the address that the pod knows. */
+	/* The service is gone, and with it the address that the client knows. */
 	if (!frontend || frontend->family != packet->family)
 		return DROP_NO_SERVICE;
 	if (packet->shape & PACKET_ICMP_ERROR)

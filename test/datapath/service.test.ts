@@ -3,16 +3,18 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { parseAddress } from '../../agent/model/address.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
-import { LB_ACTIVE, LB_CLUSTER_IP, LB_TERMINATING } from '../../bpf/gen/constants.ts';
-import { encode, lbService, lbServiceKey, lbSocket, u32 } from '../../bpf/gen/structs.ts';
-import { checksum, ip, pseudo6, quoteOf, TCP, type Payload } from './frame.ts';
+import { LB_TERMINATING } from '../../bpf/gen/constants.ts';
+import { encode, lbMember, lbSocket, u32 } from '../../bpf/gen/structs.ts';
+import { checksum, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { TestNode, type EndpointPrograms, type Ran, type TestRule } from './node.ts';
+import * as on from './services.ts';
+import { BACKEND_PORT, ends, headerBytes as header, hexOf, SERVICE_PORT } from './services.ts';
+import { assertUnreachable, summed, transportSum, type TestService } from './services.ts';
 
 const POD = { id: 11, identity: 2011, ipv4: '10.0.0.11', ipv6: 'fd00::11' } as const;
 const REMOTE = { identity: 3001, ipv4: ['10.1.0.1', '10.1.0.2'], ipv6: ['fd01::1', 'fd01::2'] } as const;
 const VIP = { ipv4: '10.96.0.10', ipv6: 'fd96::10' } as const;
 const SERVICE = 9;
-const [SERVICE_PORT, BACKEND_PORT] = [80, 8080];
 
 let node: TestNode;
 let pod: EndpointPrograms;
@@ -24,79 +26,10 @@ before(async () => {
 });
 after(() => node[Symbol.dispose]());
 
-function socket(address: string, port: number, protocol: number, state = LB_ACTIVE): Uint8Array {
-  const { bytes, family } = parseAddress(address);
-  return encode(lbSocket, { addr: bytes, port, protocol, family, state });
-}
-
-interface Service {
-  readonly address: string;
-  readonly protocol: number;
-  readonly id: number;
-  /** Numbers of backends. */
-  readonly backends: readonly number[];
-}
-
-function serve({ address, protocol, id, backends }: Service): void {
-  const { bytes, family } = parseAddress(address);
-  const write = (slot: number, backend: number) =>
-    node.maps.weir_lb_services.update(
-      encode(lbServiceKey, { addr: bytes, port: SERVICE_PORT, slot, protocol, family, scope: 0 }),
-      encode(lbService, {
-        backend,
-        affinitySeconds: 0,
-        count: slot === 0 ? backends.length : 0,
-        id,
-        kind: LB_CLUSTER_IP,
-        flags: 0,
-      }),
-    );
-  for (const [i, backend] of backends.entries()) write(i + 1, backend);
-  write(0, 0);
-  node.maps.weir_lb_revnat.update(encode(u32, id), socket(address, SERVICE_PORT, protocol));
-}
-
-function backend(id: number, address: string, protocol: number, state = LB_ACTIVE): void {
-  node.maps.weir_lb_backends.update(encode(u32, id), socket(address, BACKEND_PORT, protocol, state));
-}
-
-async function forget(): Promise<void> {
-  await node.forgetConnections();
-  for (const map of [node.maps.weir_lb_services, node.maps.weir_lb_backends, node.maps.weir_lb_flows]) {
-    for await (const { key } of map.entries()) map.delete(key);
-  }
-}
-
-const header = (frame: Buffer) => (frame[12] === 8 ? 20 : 40);
-
-/** Source, destination and ports of a frame, as text. */
-function ends(frame: Buffer): string {
-  const size = header(frame) === 20 ? 4 : 16;
-  const at = size === 4 ? 26 : 22;
-  const of = (offset: number) => frame.subarray(offset, offset + size).toString('hex');
-  const transport = 14 + header(frame);
-  return `${of(at)}:${frame.readUInt16BE(transport)} ${of(at + size)}:${frame.readUInt16BE(transport + 2)}`;
-}
-
-const hexOf = (address: string): string => Buffer.from(parseAddress(address).bytes).toString('hex');
-
-/** The transport checksum over addresses and payload, 0 when it is right. */
-function transportSum(frame: Buffer, protocol: number): number {
-  const addresses = header(frame) === 20 ? frame.subarray(26, 34) : frame.subarray(22, 54);
-  const body = frame.subarray(14 + header(frame));
-  const pseudo = Buffer.from(pseudo6(addresses, body.length));
-  pseudo[pseudo.length - 1] = protocol;
-  return checksum(Buffer.concat([pseudo, body]));
-}
-
-/** A frame with a right transport checksum. */
-function summed(from: string, to: string, payload: Payload): Buffer {
-  const frame = ip({ from, to, payload });
-  const udp = 'udp' in payload;
-  const offset = 14 + header(frame) + (udp ? 6 : 16);
-  frame.writeUInt16BE(transportSum(frame, udp ? PROTOCOL.UDP : PROTOCOL.TCP), offset);
-  return frame;
-}
+const serve = (service: TestService): void => on.serve(node, service);
+const backend = (id: number, address: string, protocol: number, state?: number): void =>
+  on.backend(node, id, address, protocol, state);
+const forget = (): Promise<void> => on.forgetServices(node);
 
 for (const family of ['ipv4', 'ipv6'] as const) {
   for (const protocol of ['tcp', 'udp'] as const) {
@@ -183,22 +116,59 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.ok([...seen.values()].every((n) => n >= 20) && seen.size === 2, [...seen.values()].join(' and '));
       });
 
-      test('a service without backends, or that is gone, drops with its own reason', async () => {
-        const reason = async (run: () => Ran): Promise<string[]> => {
-          const before = await node.counters();
-          assert.equal(run().verdict, 'drop');
-          const now = await node.counters();
-          return Object.keys(now).filter((key) => now[key] !== before[key]);
-        };
+      const reason = async (run: () => Ran, verdict: string): Promise<string[]> => {
+        const before = await node.counters();
+        assert.equal(run().verdict, verdict);
+        const now = await node.counters();
+        return Object.keys(now).filter((key) => now[key] !== before[key]);
+      };
+
+      test('a service without backends answers that nobody listens, and is counted as a drop', async () => {
         serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [] });
-        assert.deepEqual(await reason(() => out(4300)), ['egress DROP_NO_SERVICE']);
+        let answered: Buffer | undefined;
+        const reasons = await reason(() => {
+          const ran = out(4300);
+          answered = ran.frame;
+          return ran;
+        }, 'redirect');
+        assert.deepEqual(reasons, ['egress DROP_NO_SERVICE']);
+        assertUnreachable(answered!, { from: VIP[family], to: POD[family], port: 4300, protocol: number });
+      });
+
+      test('an answer of a service that is gone drops', async () => {
         serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [1] });
         assert.equal(out(4301).verdict, 'ok');
         node.maps.weir_lb_revnat.update(encode(u32, SERVICE), Buffer.alloc(lbSocket.size));
-        assert.deepEqual(await reason(() => answer(REMOTE[family][0], 4301)), ['ingress DROP_NO_SERVICE']);
+        const reasons = await reason(() => answer(REMOTE[family][0], 4301), 'drop');
+        assert.deepEqual(reasons, ['ingress DROP_NO_SERVICE']);
+      });
+
+      test('a pod that is its own backend hears itself from an address that nobody has', async () => {
+        const nobody = family === 'ipv4' ? '169.254.42.1' : '100::a9fe:2a01';
         backend(7, POD[family], number);
         serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [7] });
-        assert.deepEqual(await reason(() => out(4302)), ['egress DROP_HAIRPIN']);
+        pod.revoke(rule);
+        node.raiseRevision(POD.id);
+        const sent = out(4302);
+        assert.equal(sent.verdict, 'redirect', 'whatever policy says');
+        assert.equal(ends(sent.frame), `${hexOf(nobody)}:4302 ${hexOf(POD[family])}:${BACKEND_PORT}`);
+        assert.equal(transportSum(sent.frame, number), 0);
+        const back = pod.run('from_container', summed(POD[family], nobody, payload([BACKEND_PORT, 4302])));
+        assert.equal(back.verdict, 'redirect');
+        assert.equal(ends(back.frame), `${hexOf(VIP[family])}:${SERVICE_PORT} ${hexOf(POD[family])}:4302`);
+        assert.equal(transportSum(back.frame, number), 0);
+        const stray = () => pod.run('from_container', summed(POD[family], nobody, payload([BACKEND_PORT, 4303])));
+        assert.deepEqual(await reason(stray, 'drop'), ['egress DROP_HAIRPIN']);
+      });
+
+      test('a client keeps its backend with affinity, while the service has it', () => {
+        serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [1, 2], affinitySeconds: 100 });
+        const seen = new Set(Array.from({ length: 40 }, (_, i) => chosen(out(6000 + i))));
+        assert.equal(seen.size, 1);
+        const kept = REMOTE[family].map(hexOf).indexOf([...seen][0]!) + 1;
+        node.maps.weir_lb_members.delete(encode(lbMember, { backend: kept, service: SERVICE }));
+        serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [3 - kept], affinitySeconds: 100 });
+        assert.equal(chosen(out(6100)), hexOf(REMOTE[family][2 - kept]!));
       });
 
       test('another port, another protocol and the backend itself are no service', () => {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Services for clients from outside of the node: node ports, external addresses, load balancers' addresses. What the network
+ * sends to one of them goes to a backend. A pod of this node gets it with the client's address; its own program lets the
+ * answers come from the frontend (CB_FRONTEND).
+ */
+#pragma once
+
+#include "endpoint.h"
+#include "event.h"
+#include "icmp_error.h"
+#include "identity.h"
+#include "maps.h"
+#include "overlay.h"
+#include "packet.h"
+#include "service.h"
+
+/* Not this packet's business. */
+#define NOT_A_SERVICE TCX_NEXT
+
+ALWAYS_INLINE bool is_loopback_address(__u8 family, const union addr *address)
+{
+	if (family == FAMILY_IPV4)
+		return address->bytes[0] == 127;
+	return !address->halves[0] && !address->words[2] && address->words[3] == bpf_htonl(1);
+}
+
+ALWAYS_INLINE bool is_in_source_ranges(const struct packet *packet, __u16 service)
+{
+	struct lb_source_key key BY_WORDS = {
+		.prefixlen = LB_SOURCE_STATIC_BITS + (packet->family == FAMILY_IPV4 ? 32 : 128),
+		.service = service,
+		.family = packet->family,
+	};
+
+	__builtin_memcpy(key.addr, &packet->flow.source, ADDR_BYTES);
+	return bpf_map_lookup_elem(&weir_lb_source_ranges, &key);
+}
+
+/* Back out of the device that it came from. */
+ALWAYS_INLINE int reject_from_outside(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u8 macs[2 * MAC_BYTES];
+
+	drop(skb, packet, DROP_NO_SERVICE, 0);
+	if (!reject_without_backend || answer_port_unreachable(skb, packet) != DROP_NONE ||
+	    !load(skb, 0, macs, sizeof(macs)))
+		return TC_ACT_SHOT;
+	if (bpf_skb_store_bytes(skb, 0, macs + MAC_BYTES, MAC_BYTES, 0) ||
+	    bpf_skb_store_bytes(skb, MAC_BYTES, macs, MAC_BYTES, 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* A TC verdict for a packet from the network that goes to a frontend; NOT_A_SERVICE for all others, which it leaves alone. */
+OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	const struct endpoint_info *local;
+	struct lb_service_key key BY_WORDS;
+	const struct lb_service *service;
+	const struct lb_socket *backend;
+	int reason;
+
+	/* What cannot be parsed is not for a service, and the host's to refuse. */
+	if (parse(skb, packet) != DROP_NONE || is_loopback_address(packet->family, &packet->flow.destination))
+		return NOT_A_SERVICE;
+	frontend_key(packet, &key);
+	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	if (!service)
+		return NOT_A_SERVICE;
+	packet->peer_identity = identity_of_source(packet->family, &packet->flow.source);
+	/* This node's pods are not out there, and those of other nodes come through the tunnel. */
+	if (is_pod(local_endpoint(packet->family, &packet->flow.source)) ||
+	    (tunnel && tunnel_to_endpoint(packet->family, &packet->flow.source)))
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	if (service->kind == LB_CLUSTER_IP && !external_cluster_ip)
+		return drop(skb, packet, DROP_IS_CLUSTER_IP, 0);
+	if (service->flags & LB_SOURCE_RANGES && !is_in_source_ranges(packet, service->id))
+		return drop(skb, packet, DROP_NOT_IN_SOURCE_RANGE, 0);
+	if (service->flags & LB_TWO_SCOPES) {
+		key.scope = LB_SCOPE_EXTERNAL;
+		service = bpf_map_lookup_elem(&weir_lb_services, &key);
+		if (!service)
+			return drop(skb, packet, DROP_NO_SERVICE, 0);
+	}
+	backend = backend_for(packet, &key, service);
+	if (!backend)
+		return reject_from_outside(skb, packet);
+	reason = readdress(skb, packet, backend, service->id);
+	if (reason != DROP_NONE)
+		return drop(skb, packet, reason, 0);
+	local = local_endpoint(packet->family, &packet->flow.destination);
+	if (!is_pod(local))
+		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
+	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
+	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
+}
