@@ -26,6 +26,8 @@ async function handle(command: Command): Promise<string> {
       return await udp(command);
     case 'icmp':
       return await icmp(command);
+    case 'datagram':
+      return await datagram(command);
     case 'bulk':
       return await bulk(command);
     case 'hold':
@@ -115,6 +117,20 @@ function udp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string>
     socket.bind({ port: 0, ...(localAddress === undefined ? {} : { address: localAddress }) }, () =>
       socket.connect(port, host, () => socket.send(text)),
     );
+  });
+}
+
+function datagram({ host, port, data, localAddress }: Extract<Command, { op: 'datagram' }>): Promise<string> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.bind({ port: 0, ...(localAddress === undefined ? {} : { address: localAddress }) }, () => {
+      socket.send(Buffer.from(data, 'hex'), port, host, (error) => {
+        socket.close();
+        if (error === null) resolve('ok');
+        else reject(error);
+      });
+    });
   });
 }
 

@@ -24,6 +24,14 @@ export type Command =
       /** Of the echo's data, in bytes; never in fragments when given. */
       readonly bytes?: number;
     }
+  /** Sends one datagram, its bytes in hexadecimal, and waits for nothing. */
+  | {
+      readonly op: 'datagram';
+      readonly host: string;
+      readonly port: number;
+      readonly data: string;
+      readonly localAddress?: string;
+    }
   /** Sends so many bytes over a new connection and waits until all have come back. */
   | {
       readonly op: 'bulk';
