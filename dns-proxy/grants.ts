@@ -11,17 +11,22 @@ export class Grants {
       selector,
       pattern: selector.includes('*') ? namePattern(selector) : exactName(selector),
     }));
-    this.#identities = new Map(identities.map(({ selectors: set, identity }) => [keyOf(set), identity]));
+    this.#identities = new Map(
+      identities.map(({ selectors: set, family, identity }) => [keyOf(family, set), identity]),
+    );
   }
 
-  /** The identity of exactly the selectors that select the canonical name; undefined when none do, or nobody has it. */
-  identityOf(name: string): number | undefined {
+  /**
+   * The identity, for addresses of a family, of exactly the selectors that select the canonical name; undefined when none
+   * do, or nobody has it.
+   */
+  identityOf(name: string, family: 4 | 6): number | undefined {
     const selecting = this.#patterns.filter(({ pattern }) => pattern.matches(name)).map(({ selector }) => selector);
-    return selecting.length === 0 ? undefined : this.#identities.get(keyOf(selecting));
+    return selecting.length === 0 ? undefined : this.#identities.get(keyOf(family, selecting));
   }
 }
 
 /** No selector holds a space. */
-function keyOf(selectors: readonly string[]): string {
-  return [...new Set(selectors)].sort().join(' ');
+function keyOf(family: 4 | 6, selectors: readonly string[]): string {
+  return `${family} ${[...new Set(selectors)].sort().join(' ')}`;
 }

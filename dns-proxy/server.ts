@@ -164,7 +164,7 @@ export class DnsServer implements Disposable {
     try {
       const known = identities.lookup(address);
       if (known !== undefined && !isWorld(known)) return;
-      const identity = this.#grants.identityOf(name);
+      const identity = this.#grants.identityOf(name, address.family);
       if (identity === undefined) return;
       write(address, identity);
       this.counters.add('granted');
