@@ -228,3 +228,41 @@ test('an identity that is prepared in vain takes its policy along', () => {
   engine.apply({ removedIdentities: [WEB] });
   assert.deepEqual(engine.selectors(), []);
 });
+
+test('endpoints of one identity that come at once share the work, while policies change under them', () => {
+  const many = Array.from({ length: 100 }, (_, i) =>
+    policy(`p${i}`, { ingress: [{ fromEndpoints: [{ matchLabels: { app: `a${i}` } }] }] }),
+  );
+  const engine = engineWith({ policies: many }, new Pace(1));
+  const coming = [1, 2, 3].map(() => engine.prepare(WEB));
+  let turns = 0;
+  const step = (): boolean => coming.map((work) => work.next().done === true).every(Boolean);
+  for (; !step(); turns++) {
+    if (turns === 20) engine.apply({ policies: [policy('p0', { ingress: [fromClients] })] });
+    if (turns === 40) for (const _turn of engine.refresh());
+    if (turns === 60) engine.apply({ identities: [pod(1003, 'a7')] });
+  }
+  const endpoints = coming.map(() => engine.endpointPolicy({ identity: WEB }));
+  for (const endpoint of endpoints) {
+    assert.equal(verdict(endpoint, 1002, 80), 'allow');
+    assert.equal(verdict(endpoint, 1003, 80), 'allow');
+    assert.equal(verdict(endpoint, 4242, 80), 'default-deny');
+  }
+  assert.ok(engine.selectors().every(({ users }) => users === 1));
+  for (const endpoint of endpoints) endpoint.dispose();
+  assert.deepEqual(engine.selectors(), [], 'nothing is left of what was made in vain');
+});
+
+test('an identity that goes while its policy is prepared leaves nothing', () => {
+  const many = Array.from({ length: 20 }, (_, i) =>
+    policy(`p${i}`, { ingress: [{ fromEndpoints: [{ matchLabels: { app: `a${i}` } }] }] }),
+  );
+  for (let stop = 1; stop < 120; stop += 7) {
+    const engine = engineWith({ policies: many }, new Pace(1));
+    const work = engine.prepare(WEB);
+    for (let i = 0; i < stop; i++) work.next();
+    engine.apply({ removedIdentities: [WEB] });
+    for (const _turn of work);
+    assert.deepEqual(engine.selectors(), [], `after ${stop} turns`);
+  }
+});
