@@ -249,7 +249,7 @@ function patch(
     if (old !== undefined)
       return { object: rest.update(type, info.namespace, info.name, next, options, true), created: false };
     if (info.subresource !== '') throw notFound(type, info.name);
-    return { object: rest.create(type, info.namespace, next, options), created: true };
+    return { object: rest.create(type, info.namespace, next, options, true), created: true };
   }
   if (old === undefined) throw notFound(type, info.name);
   const next = patched(type, old, body, contentType) as KubeObject;

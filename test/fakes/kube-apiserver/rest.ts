@@ -67,7 +67,7 @@ export class Rest {
     return stored === undefined ? undefined : inVersion(type, stored);
   }
 
-  create(type: ResourceType, namespace: string, body: unknown, options: WriteOptions): KubeObject {
+  create(type: ResourceType, namespace: string, body: unknown, options: WriteOptions, tracked = false): KubeObject {
     const object = this.#read(type, namespace, body, options);
     const { metadata } = object;
     if ((metadata.resourceVersion as string | undefined) !== undefined && metadata.resourceVersion !== '')
@@ -83,7 +83,10 @@ export class Rest {
     this.#hooks.admit(type, object, undefined, options);
     this.#check(type, object, undefined);
     if (this.find(type, namespace, metadata.name) !== undefined) throw alreadyExists(type, metadata.name);
-    trackUpdate(type, undefined, object, options);
+    if (!tracked) {
+      delete metadata.managedFields;
+      trackUpdate(type, undefined, object, options);
+    }
     return this.#write(type, object, options);
   }
 
