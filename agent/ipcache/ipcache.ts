@@ -1,5 +1,6 @@
-import { formatCidr, maskAddress, type Address, type Cidr } from '../model/address.ts';
+import type { Address, Cidr } from '../model/address.ts';
 import type { IpcacheEntry } from '../model/datapath.ts';
+import { prefixKey } from '../policy/prefix.ts';
 import { sourceOutranks, type IpcacheSource } from './source.ts';
 
 /** What one owner of one source says about a prefix. */
@@ -45,6 +46,7 @@ export class Ipcache {
   readonly #slots = new Map<string, Slot>();
   /** How many prefixes there are of each length, by family, so that a lookup tries only lengths that exist. */
   readonly #lengths: Record<4 | 6, Map<number, number>> = { 4: new Map(), 6: new Map() };
+  readonly #sorted: Record<4 | 6, readonly number[] | undefined> = { 4: undefined, 6: undefined };
   readonly #listeners = new Set<IpcacheListener>();
 
   /** How many prefixes have an identity. */
@@ -90,12 +92,12 @@ export class Ipcache {
 
   /** The winning record of exactly this prefix. */
   get(prefix: Cidr): IpcacheRecord | undefined {
-    return this.#slots.get(formatCidr(prefix))?.records[0];
+    return this.#slots.get(keyOf(prefix))?.records[0];
   }
 
   /** All that is said about exactly this prefix, the one believed first. */
   records(prefix: Cidr): readonly IpcacheRecord[] {
-    return this.#slots.get(formatCidr(prefix))?.records ?? [];
+    return this.#slots.get(keyOf(prefix))?.records ?? [];
   }
 
   /**
@@ -104,9 +106,9 @@ export class Ipcache {
    * @param besides a source that is not asked: what the answer would be without it
    */
   lookup(address: Address, besides?: IpcacheSource): IpcacheRecord | undefined {
-    const lengths = [...this.#lengths[address.family].keys()].sort((a, b) => b - a);
-    for (const length of lengths) {
-      const records = this.records({ address: maskAddress(address, length), length });
+    for (const length of this.#descending(address.family)) {
+      const records = this.#slots.get(prefixKey(address.bytes, length))?.records;
+      if (records === undefined) continue;
       const record = besides === undefined ? records[0] : records.find(({ source }) => source !== besides);
       if (record !== undefined) return record;
     }
@@ -136,7 +138,7 @@ export class Ipcache {
     before: Map<string, IpcacheRecord | undefined>,
     edit: (records: readonly IpcacheRecord[]) => readonly IpcacheRecord[],
   ): void {
-    const key = formatCidr(prefix);
+    const key = keyOf(prefix);
     const slot = this.#slots.get(key);
     if (!before.has(key)) before.set(key, slot?.records[0]);
     const records = edit(slot?.records ?? []);
@@ -149,10 +151,20 @@ export class Ipcache {
 
   #count({ address, length }: Cidr, by: number): void {
     const lengths = this.#lengths[address.family];
-    const count = (lengths.get(length) ?? 0) + by;
-    if (count === 0) lengths.delete(length);
-    else lengths.set(length, count);
+    const before = lengths.get(length) ?? 0;
+    if (before + by === 0) lengths.delete(length);
+    else lengths.set(length, before + by);
+    if (before === 0 || before + by === 0) this.#sorted[address.family] = undefined;
   }
+
+  /** Lengths of the family's prefixes, the longest first. */
+  #descending(family: 4 | 6): readonly number[] {
+    return (this.#sorted[family] ??= [...this.#lengths[family].keys()].sort((a, b) => b - a));
+  }
+}
+
+function keyOf({ address, length }: Cidr): string {
+  return prefixKey(address.bytes, length);
 }
 
 function isOf(record: IpcacheRecord, of: Pick<IpcacheRecord, 'source' | 'owner'>): boolean {
