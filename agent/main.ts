@@ -7,8 +7,9 @@ import { readInvocation, type Config, type Invocation } from './config/config.ts
 import { helpText } from './config/options.ts';
 import { startAgent } from './daemon/agent.ts';
 import { CloudGroupFile } from './daemon/cloud-group-file.ts';
-import { openKubernetes } from './daemon/kubernetes.ts';
+import { openKubernetes, type Kubernetes } from './daemon/kubernetes.ts';
 import { openKernel } from './daemon/open-kernel.ts';
+import { awaitPodCidrs } from './daemon/pod-cidrs.ts';
 import { silentSource } from './daemon/silent-source.ts';
 import { openProcessProxy, openWorkerProxy } from '../dns-proxy/agent-link.ts';
 import type { DnsProxy, ProxyListener } from '../dns-proxy/contract.ts';
@@ -46,11 +47,19 @@ async function main(): Promise<number> {
   }
 }
 
-async function run(config: Config): Promise<number> {
-  const logger = pino({ level: config.logLevel, base: { node: config.nodeName } });
+async function run(flags: Config): Promise<number> {
+  const logger = pino({ level: flags.logLevel, base: { node: flags.nodeName } });
   let signal: NodeJS.Signals | undefined;
-  const stopped = signalled().then((name) => (signal = name));
+  const stopping = new AbortController();
+  const stopped = signalled().then((name) => {
+    signal = name;
+    stopping.abort();
+    return name;
+  });
   try {
+    using kubernetes =
+      flags.kubernetes && (await openKubernetes(flags.kubernetes, flags.nodeName, systemClock, logger));
+    const config = await withPodCidrs(flags, kubernetes, stopping.signal, logger);
     const ipam = new Ipam(config.podCidrs);
     await using kernel = await openKernel(
       {
@@ -71,8 +80,6 @@ async function run(config: Config): Promise<number> {
       systemClock,
       (message, error) => logger.error({ err: error }, message),
     );
-    using kubernetes =
-      config.kubernetes && (await openKubernetes(config.kubernetes, config.nodeName, systemClock, logger));
     const source = kubernetes?.source ?? openSource(config, logger);
     // An API server may be away for long: the agent can be stopped while it waits.
     void stopped.then(() => source.stop());
@@ -92,6 +99,19 @@ async function run(config: Config): Promise<number> {
     logger.fatal({ err: error, ...(error instanceof WeirError && { code: error.code }) }, errorText(error));
     return EXIT.failed;
   }
+}
+
+/** The configuration, with the addresses that the cluster gives to the pods of this node. */
+async function withPodCidrs(
+  config: Config,
+  kubernetes: Kubernetes | undefined,
+  signal: AbortSignal,
+  logger: pino.Logger,
+): Promise<Config> {
+  if (kubernetes === undefined || config.ipam === 'flags') return config;
+  const { server } = kubernetes;
+  const podCidrs = await awaitPodCidrs(config, { server, clock: systemClock, logger, signal });
+  return Object.freeze({ ...config, podCidrs });
 }
 
 /** Whether this is what a source answers that was stopped before it had told all. */

@@ -36,6 +36,9 @@ export interface Config {
   readonly cloudGroups: string | undefined;
   readonly nodeName: string;
   readonly clusterName: string;
+  /** Who says which addresses pods have. */
+  readonly ipam: 'flags' | 'kubernetes' | 'cluster-pool';
+  /** Empty until the cluster has said them, where it does. */
   readonly podCidrs: { readonly ipv4?: Cidr; readonly ipv6?: Cidr };
   /** Empty: to be found. */
   readonly devices: readonly string[];
@@ -208,7 +211,8 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
   const kubernetes = readKubernetes(reader, environment);
   const socket = reader.text('socket');
   const podCidrs = readPodCidrs(reader);
-  if (!uninstall && podCidrs.ipv4 === undefined && podCidrs.ipv6 === undefined) {
+  const ipam = readIpam(reader, podCidrs, kubernetes);
+  if (!uninstall && ipam === 'flags' && podCidrs.ipv4 === undefined && podCidrs.ipv6 === undefined) {
     throw new WeirError('CONFIG_INVALID', 'pods have no addresses', {
       field: '--pod-cidr',
       remedy: 'name the addresses of pods, such as --pod-cidr 10.0.0.0/24 --pod-cidr fd00::/64',
@@ -230,6 +234,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     // What Kubernetes' downward API is asked for under this name is how its agents learn it.
     nodeName: reader.optional('node-name') ?? environment['K8S_NODE_NAME'] ?? hostname(),
     clusterName: reader.text('cluster-name'),
+    ipam,
     podCidrs,
     devices: reader.list('devices'),
     mtu: reader.optionalNumber('mtu', 1280, 65535),
@@ -268,6 +273,21 @@ function readLoadBalancing(reader: Reader): Config['loadBalancing'] {
     externalClusterIp: reader.flag('bpf-lb-external-clusterip'),
     rejectWithoutBackend: reader.oneOf('service-no-backend-response', ['reject', 'drop']) === 'reject',
   });
+}
+
+function readIpam(
+  reader: Reader,
+  { ipv4, ipv6 }: Config['podCidrs'],
+  kubernetes: KubernetesConfig | undefined,
+): Config['ipam'] {
+  const named = ipv4 !== undefined || ipv6 !== undefined;
+  if (reader.optional('ipam') === undefined) return named || kubernetes === undefined ? 'flags' : 'cluster-pool';
+  const mode = reader.oneOf('ipam', ['flags', 'kubernetes', 'cluster-pool']);
+  if (mode !== 'flags' && kubernetes === undefined)
+    return reader.fail('ipam', `${mode} needs an API server: see --k8s-kubeconfig-path`);
+  if (mode !== 'flags' && named)
+    return reader.fail('ipam', `with ${mode} the cluster says the addresses, not --pod-cidr`);
+  return mode;
 }
 
 function readPodCidrs(reader: Reader): Config['podCidrs'] {

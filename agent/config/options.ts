@@ -111,6 +111,12 @@ export const OPTIONS = [
   { name: 'cluster-name', kind: 'text', value: 'NAME', default: 'default', help: 'name of the cluster' },
   { name: 'pod-cidr', kind: 'list', value: 'CIDR', help: 'addresses for pods, one IPv4 and one IPv6 prefix at most' },
   {
+    name: 'ipam',
+    kind: 'text',
+    value: 'MODE',
+    help: 'who says the addresses for pods: flags (--pod-cidr), kubernetes (the Node object), or cluster-pool (the operator) (default: flags when they do, else cluster-pool)',
+  },
+  {
     name: 'devices',
     kind: 'list',
     value: 'NAMES',

@@ -227,7 +227,7 @@ function openAnnouncer(
   if (kubernetes === undefined) return undefined;
   return new Announcer({
     ...{ server: kubernetes.server, limiter: kubernetes.limiter, clock, nodeName: config.nodeName, pods, detected },
-    podCidrs: Object.values(config.podCidrs),
+    podCidrs: config.ipam === 'cluster-pool' ? undefined : Object.values(config.podCidrs),
     routers: addressesOf(ipam.routers),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });

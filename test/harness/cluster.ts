@@ -8,7 +8,7 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** More flags for every agent. */
   readonly flags?: readonly string[];
-  /** False: agents follow something else, as the flags say. */
+  /** False: agents learn objects, and the addresses of their pods, from elsewhere, as the flags say. */
   readonly manifests?: boolean;
   /** Of the network, in bytes. */
   readonly mtu?: number;
@@ -169,7 +169,7 @@ export class Cluster implements AsyncDisposable {
     const podCidrs = [`10.244.${number}.0/24`, `fd00:10:244:${number}::/64`] as const;
     let place = { ipv4: '', ipv6: '' };
     const node = new WeirNode({
-      ...{ name: `node${number}`, podCidrs, flags, manifests },
+      ...{ name: `node${number}`, podCidrs: manifests ? podCidrs : [], flags, manifests },
       network: { world: this.world, join: (ns) => (place = this.#plug(ns, number, mtu)) },
     });
     node.ns.ip(`route add default via ${WORLD_ADDRESSES.v4}`);

@@ -115,7 +115,7 @@ export class KubernetesCluster implements AsyncDisposable {
     const directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('api')}-`));
     undo.defer(() => rmSync(directory, { recursive: true, force: true }));
     const kubeconfig = path.join(directory, 'kubeconfig');
-    const flags = [...options.flags, '--k8s-kubeconfig-path', kubeconfig];
+    const flags = [...options.flags, '--k8s-kubeconfig-path', kubeconfig, '--ipam', 'kubernetes'];
     const nodes = undo.use(Cluster.prepare({ nodes: options.nodes, flags, manifests: false }));
     const server = undo.use(await ApiServerProcess.start(nodes.world, directory));
     const cluster = new KubernetesCluster(nodes, server, directory);

@@ -118,7 +118,7 @@ export class DaemonApiAdapter implements DaemonApi {
         deviceMTU: kernel.mtu,
         routeMTU: kernel.mtu,
         datapathMode: 'veth',
-        'ipam-mode': 'host-scope',
+        'ipam-mode': config.ipam === 'flags' ? 'host-scope' : config.ipam,
         masquerade: false,
         masqueradeProtocols: { ipv4: false, ipv6: false },
         daemonConfigurationMap: plainConfig(config),
