@@ -21,7 +21,7 @@ export async function formatData(data: unknown, format: OutputFormat): Promise<s
     case 'json':
       return `${JSON.stringify(data, undefined, 2)}\n`;
     case 'yaml': {
-      const { stringify } = await import('yaml');
+      const { stringify } = await import('./yaml.ts');
       return stringify(data, { lineWidth: 0 });
     }
     case 'jsonpath': {
