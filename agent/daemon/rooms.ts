@@ -164,6 +164,11 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...(announcer !== undefined && { announcer }),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  const ownPrefixes = Object.values(config.podCidrs);
+  names.setPodPrefixes(ownPrefixes);
+  cluster.nodes.subscribe(() => {
+    names.setPodPrefixes([...ownPrefixes, ...cluster.nodes.nodes().flatMap(({ podCidrs }) => podCidrs)]);
+  });
   const serviceMetrics = new ServiceMetrics();
   const services = await ServiceSync.open({
     node: lbNode(config.nodeName, [], families),

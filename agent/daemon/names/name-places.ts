@@ -6,6 +6,7 @@ import { formatAddress, type Address, type Cidr } from '../../model/address.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { Label } from '../../model/labels.ts';
 import type { NameIdentity, NameIdentityTable } from './name-identity.ts';
+import type { PodPrefixes } from './pod-prefixes.ts';
 
 /** Who speaks in the ipcache, and as what. */
 const [OWNER, SOURCE] = ['names', 'fqdn'] as const;
@@ -19,6 +20,8 @@ export interface NamePlacesOptions {
   readonly table: NameIdentityTable;
   /** Resolves when the kernel's ipcache holds what is known of the prefixes; rejects when it cannot. */
   readonly flushIpcache: (prefixes: readonly Cidr[]) => Promise<void>;
+  /** Where pods of the cluster live. */
+  readonly podPrefixes: Pick<PodPrefixes, 'has'>;
   readonly clock: Clock;
   /** What goes wrong while nobody waits for it. */
   readonly onError: (message: string, error: unknown) => void;
@@ -54,9 +57,13 @@ export class NamePlaces {
     return this.#places.size;
   }
 
-  /** Whether names may select the address at all: not where the ipcache knows a workload or a node (S22). */
+  /**
+   * Whether names may select the address at all: not where the ipcache knows a workload or a node, nor where a pod of the
+   * cluster may come to live (S22).
+   */
   admits(address: Address): boolean {
-    return !isSpecial(address) && isOfTheWorld(this.#options.ipcache.lookup(address, SOURCE));
+    const { ipcache, podPrefixes } = this.#options;
+    return !isSpecial(address) && !podPrefixes.has(address) && isOfTheWorld(ipcache.lookup(address, SOURCE));
   }
 
   /**

@@ -15,6 +15,7 @@ import { NameFile } from './name-file.ts';
 import { NameIdentityTable, type NameIdentity } from './name-identity.ts';
 import { foreignChanges, NamePlaces } from './name-places.ts';
 import { NamePoller, NODE_ENDPOINT, type ResolveName } from './name-poller.ts';
+import { PodPrefixes } from './pod-prefixes.ts';
 
 /** How often it is looked for leases that have ended, in milliseconds. */
 const EXPIRY_MS = 5_000;
@@ -44,6 +45,7 @@ export class Names {
   readonly #options: NamesOptions;
   readonly #cache: NameCache;
   readonly #table: NameIdentityTable;
+  readonly #podPrefixes = new PodPrefixes();
   readonly #places: NamePlaces;
   /** Identities of each selector alone, made known before an answer needs them. */
   readonly #prepared = new Map<string, readonly NameIdentity[]>();
@@ -66,7 +68,7 @@ export class Names {
     this.#options = options;
     const { ipcache } = options;
     this.#table = new NameIdentityTable({ ...options, onChange: () => this.onGrants?.() });
-    this.#places = new NamePlaces({ ...options, table: this.#table });
+    this.#places = new NamePlaces({ ...options, table: this.#table, podPrefixes: this.#podPrefixes });
     this.#cache = new NameCache({ ...options, admits: (address) => this.#places.admits(address) });
     this.#file = new NameFile(
       options.path,
@@ -105,6 +107,11 @@ export class Names {
   /** Canonical names that the node itself asks for. */
   get polled(): readonly string[] {
     return this.#poller.names;
+  }
+
+  /** Prefixes that the cluster's pods have their addresses from: no name opens an address in them (S22). */
+  setPodPrefixes(prefixes: readonly Cidr[]): void {
+    if (this.#podPrefixes.replace(prefixes)) this.#inBackground(this.#apply(this.#cache.reconsiderAll()));
   }
 
   /** Asks for these canonical names from now on, and for no others: policies admit whoever has their addresses. */
