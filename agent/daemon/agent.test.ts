@@ -417,7 +417,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     assert.equal((await api.health()).cilium?.state, 'Warning');
     const endpoint = await api.endpoint(String(id));
     assert.deepEqual(endpoint.status?.['policy-map'], use);
-    assert.equal(endpoint.status?.health?.policy, 'Failure');
+    assert.equal(endpoint.status.health?.policy, 'Failure');
   });
 
   test('names the numbers in events', async () => {

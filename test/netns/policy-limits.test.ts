@@ -42,10 +42,10 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
     (await pod.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 200 })) === 'ok';
   const listed = async (): Promise<string> => (await node.weir('endpoint', 'list')).stdout;
 
-  let watching = true;
+  const watching = new AbortController();
   let passed = 0;
   const watch = (async () => {
-    while (watching) if (await reaches(other)) passed++;
+    while (!watching.signal.aborted) if (await reaches(other)) passed++;
   })();
 
   await t.test('before', async () => {
@@ -99,7 +99,7 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
     await waitFor('the permission', () => reaches(client), PATIENCE);
   });
 
-  watching = false;
+  watching.abort();
   await watch;
   assert.equal(passed, 0, 'nothing denied got through');
 });
