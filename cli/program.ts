@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { configCommand, debuginfoCommand, versionCommand } from './commands/agent.ts';
 import { bpfCommand, mapCommand } from './commands/bpf.ts';
+import { clusterCommand } from './commands/cluster.ts';
 import { endpointCommand } from './commands/endpoint.ts';
 import { fqdnCommand } from './commands/fqdn.ts';
 import { identityCommand, ipCommand } from './commands/identity.ts';
@@ -30,6 +31,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(monitorCommand(runner))
     .addCommand(bpfCommand(runner))
     .addCommand(mapCommand(runner))
+    .addCommand(clusterCommand(runner))
     .addCommand(configCommand(runner))
     .addCommand(versionCommand(runner))
     .addCommand(debuginfoCommand(runner))

@@ -8,7 +8,7 @@ import { isRefusal, type ApiServer, type JsonObject } from '../agent/k8s/apiserv
 import { delay } from '../agent/k8s/apiserver/retry.ts';
 import type { Clock } from '../agent/model/clock.ts';
 import { errorText } from '../agent/model/errors.ts';
-import { getObject, metaOf, recordOf, textOf } from './objects.ts';
+import { getObject, metaOf, recordOf, textOf } from '../agent/k8s/apiserver/objects.ts';
 
 export interface LeaderElectionOptions {
   readonly server: ApiServer;

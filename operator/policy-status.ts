@@ -6,7 +6,7 @@ import { errorText } from '../agent/model/errors.ts';
 import type { Resource, ResourceEvent } from '../agent/model/resource.ts';
 import { decodePolicy, formatIssue, type DecodeOptions } from '../agent/policy/api/index.ts';
 import type { Duty, DutyContext } from './duty.ts';
-import { getObject, metaOf, recordOf, recordsOf, textOf } from './objects.ts';
+import { getObject, metaOf, recordOf, recordsOf, textOf } from '../agent/k8s/apiserver/objects.ts';
 import { WorkQueue } from './work-queue.ts';
 
 const KINDS = ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const;

@@ -9,7 +9,7 @@ import {
   type CustomResourceDefinition,
 } from '../agent/k8s/crds/index.ts';
 import type { Clock } from '../agent/model/clock.ts';
-import { getObject, metaOf, recordOf, recordsOf } from './objects.ts';
+import { getObject, metaOf, recordOf, recordsOf } from '../agent/k8s/apiserver/objects.ts';
 
 const PATH = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 

@@ -1,7 +1,15 @@
 /** Deletes CiliumEndpoints whose pod is gone, which a node that died could not take along. */
 import type { JsonObject } from '../../agent/k8s/apiserver/client.ts';
 import { periodically, type Duty, type DutyContext } from '../duty.ts';
-import { deleteVersion, getObject, listAll, metaOf, recordOf, textOf, type ObjectMeta } from '../objects.ts';
+import {
+  deleteVersion,
+  getObject,
+  listAll,
+  metaOf,
+  recordOf,
+  textOf,
+  type ObjectMeta,
+} from '../../agent/k8s/apiserver/objects.ts';
 
 const PODS = '/api/v1/pods';
 const ENDPOINTS = '/apis/cilium.io/v2/ciliumendpoints';

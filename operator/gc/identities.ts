@@ -6,7 +6,14 @@
  */
 import { PATCH, isRefusal, type JsonObject } from '../../agent/k8s/apiserver/client.ts';
 import { periodically, type Duty, type DutyContext } from '../duty.ts';
-import { deleteVersion, listAll, metaOf, recordOf, recordsOf, type ObjectMeta } from '../objects.ts';
+import {
+  deleteVersion,
+  listAll,
+  metaOf,
+  recordOf,
+  recordsOf,
+  type ObjectMeta,
+} from '../../agent/k8s/apiserver/objects.ts';
 
 export interface IdentityGcOptions {
   /** Between rounds, in milliseconds. */

@@ -1,6 +1,6 @@
 /** Deletes CiliumNodes whose Node is gone. */
 import { periodically, type Duty, type DutyContext } from '../duty.ts';
-import { deleteVersion, getObject, listAll, metaOf, type ObjectMeta } from '../objects.ts';
+import { deleteVersion, getObject, listAll, metaOf, type ObjectMeta } from '../../agent/k8s/apiserver/objects.ts';
 
 const NODES = '/api/v1/nodes';
 const CILIUM_NODES = '/apis/cilium.io/v2/ciliumnodes';

@@ -6,7 +6,7 @@ import { errorText } from '../../agent/model/errors.ts';
 import type { ResourceEvent } from '../../agent/model/resource.ts';
 import type { PoolConfig } from '../config.ts';
 import type { Duty, DutyContext } from '../duty.ts';
-import { getObject, metaOf, recordOf, textOf } from '../objects.ts';
+import { getObject, metaOf, recordOf, textOf } from '../../agent/k8s/apiserver/objects.ts';
 import { WorkQueue } from '../work-queue.ts';
 import { assign, type Assignment, type Ledger } from './assignment.ts';
 

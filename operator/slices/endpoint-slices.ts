@@ -5,7 +5,7 @@ import { Reflector } from '../../agent/k8s/apiserver/reflector.ts';
 import { errorText } from '../../agent/model/errors.ts';
 import type { ResourceEvent } from '../../agent/model/resource.ts';
 import type { Duty, DutyContext } from '../duty.ts';
-import { deleteVersion, getObject, metaOf, recordOf, recordsOf, textOf } from '../objects.ts';
+import { deleteVersion, getObject, metaOf, recordOf, recordsOf, textOf } from '../../agent/k8s/apiserver/objects.ts';
 import { WorkQueue } from '../work-queue.ts';
 import { SliceBook, type Slice, type SliceEndpoint } from './slice-book.ts';
 

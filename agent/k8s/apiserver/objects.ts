@@ -1,7 +1,7 @@
 /** Objects as an API server keeps them, for duties that write them: with their versions. */
-import type { ApiServer, JsonObject, Query } from '../agent/k8s/apiserver/client.ts';
-import { isRefusal } from '../agent/k8s/apiserver/client.ts';
-import { isRecord } from '../agent/k8s/object-meta.ts';
+import type { ApiServer, JsonObject, Query } from './client.ts';
+import { isRefusal } from './client.ts';
+import { isRecord } from '../object-meta.ts';
 
 export interface ObjectMeta {
   readonly name: string;
