@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify';
 import type { Status } from '../api/models.ts';
 import type { KubernetesConfig } from '../config/config.ts';
 import { ApiClient } from '../k8s/apiserver/client.ts';
+import { EventRecorder } from '../k8s/apiserver/event-recorder.ts';
 import { KubernetesSource, type KubernetesState } from '../k8s/apiserver/source.ts';
 import { WriteLimiter } from '../k8s/apiserver/write-limiter.ts';
 import type { Clock } from '../model/clock.ts';
@@ -27,15 +28,21 @@ export async function openKubernetes(
   const { Credentials } = await import('../k8s/apiserver/credentials.ts');
   const credentials = Credentials.load({ kubeconfig, servers, clock });
   const server = new ApiClient({ credentials, userAgent: `weir-agent/${VERSION}`, clock });
+  const limiter = new WriteLimiter({ clock, qps, burst });
+  const events = new EventRecorder({
+    ...{ server, limiter, clock, nodeName },
+    onError: (message, error) => logger.warn({ err: error }, message),
+  });
   const told = new Map<string, string>();
   const source = new KubernetesSource({
     ...{ server, clock, nodeName, endpointSlices, heartbeatMs: heartbeatTimeout },
+    onStatus: (status) => void events.record(status),
     onState: (state) => logState(state, told, logger),
     onIssue: ({ object, field, message }) => logger.error({ resource: object, field }, `left out: ${field} ${message}`),
   });
   return {
     server,
-    limiter: new WriteLimiter({ clock, qps, burst }),
+    limiter,
     source,
     status: () => statusOf(source.state, server.server),
     [Symbol.dispose]: () => server.close(),
