@@ -36,6 +36,22 @@ test('a denied flow of the demo names the policy that denies by default and the 
     assert.match(stdout, /nearest is CiliumNetworkPolicy shop\/api spec\.ingress\[0\]/);
   });
 
+  await t.test('the rules and their selectors, in every format of the built program', async () => {
+    const get = async (...words: string[]): Promise<string> => {
+      const { stdout, stderr, status } = await node.weir('policy', ...words);
+      assert.equal(status, 0, stderr);
+      return stdout;
+    };
+    assert.match(await get('get', 'shop/api'), /^POLICY .*\nCiliumNetworkPolicy shop\/api .* ingress allow /);
+    assert.match(
+      await get('get', 'shop/api', '-o', 'yaml'),
+      /^revision: \d+\npolicy:\n {2}- name: CiliumNetworkPolicy shop\/api/,
+    );
+    assert.match(await get('get', '-o', 'jsonpath={.policy[*].name}'), /CiliumNetworkPolicy shop\/api/);
+    assert.match(await get('selectors'), / shop\/api/);
+    assert.ok(Array.isArray(JSON.parse(await get('selectors', '-o', 'json'))));
+  });
+
   await t.test('and an allowed one is allowed', async () => {
     const { stdout, status } = await trace('shop/api', 'shop/db', '5432');
     assert.equal(status, 1);
