@@ -4,7 +4,17 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Bench } from './suite.ts';
 
-const NAMES = ['cni', 'endpoints', 'pod-to-pod', 'service', 'packet-cost', 'policy', 'fqdn', 'dns'] as const;
+const NAMES = [
+  'cni',
+  'endpoints',
+  'pod-to-pod',
+  'across-nodes',
+  'service',
+  'packet-cost',
+  'policy',
+  'fqdn',
+  'dns',
+] as const;
 
 const wanted = process.argv.slice(2);
 if (wanted.includes('--help') || wanted.includes('-h')) {

@@ -92,7 +92,7 @@ test('the tunnel at its edges', async (t) => {
     cluster.world.ip(`addr del ${server.ipv4}/32 dev lo`);
   });
 
-  await t.test('pods get what is left of the MTU', async () => {
+  await t.test('pods get what is left of the MTU', () => {
     assert.match(client.ns.ip('link show eth0'), /mtu 1450/);
   });
 
