@@ -21,6 +21,7 @@ class Bench {
   readonly counters = new Counters();
   readonly lessons = new Lessons({
     ...{ counters: this.counters, now: () => this.now, maxDelayMs: () => 100 },
+    onWaiting: () => undefined,
     grant: (name, address) => this.granted.push(`${name} ${address.bytes.join('.')}`),
   });
 
@@ -92,6 +93,15 @@ describe('an answer', () => {
     bench.acknowledge();
     assert.deepEqual(bench.released, ['answer'], 'once');
     assert.equal(bench.learn(lesson(['10.0.0.1'])), true);
+    assert.equal(bench.lessons.waiting, false);
+  });
+
+  test('that the agent never speaks of is not kept for ever', () => {
+    const bench = new Bench().connect();
+    bench.learn(lesson(['10.0.0.1']));
+    bench.now += 31_000;
+    bench.lessons.releaseLate();
+    assert.deepEqual([bench.released, bench.lessons.waiting], [['answer'], false]);
   });
 
   test('that was forgotten waits again', () => {

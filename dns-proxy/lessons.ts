@@ -37,17 +37,21 @@ export interface LessonsOptions {
   readonly maxDelayMs: () => number;
   /** Gives the address of a name an identity, if that may be without the agent. */
   readonly grant: (name: string, address: Address) => void;
+  /** An answer waits: {@link Lessons.releaseLate} is to be called for as long as {@link Lessons.waiting}. */
+  readonly onWaiting: () => void;
 }
 
 /** Names of one endpoint that are remembered; one more, and the longest known is learned again at its next answer. */
 const NAMES_PER_ENDPOINT = 10_000;
+/** After which an agent that says nothing of an answer is taken to have lost it. */
+const FORGOTTEN_MS = 30_000;
 /** A lease that is prolonged by no more than this is not worth a word: servers count TTLs down in whole seconds. */
 const SAME_LEASE_MS = 1_000;
 
 export class Lessons {
   readonly #options: LessonsOptions;
   readonly #leases = new Map<number, Map<string, Lease>>();
-  /** In the order of their deadlines. */
+  /** In the order of their deadlines; those that went out late stay until the agent is done, or for {@link FORGOTTEN_MS}. */
   readonly #held = new Map<number, Held>();
   #outgoing: LearnedAnswer[] = [];
   #send: ((answers: readonly LearnedAnswer[]) => void) | undefined;
@@ -90,6 +94,7 @@ export class Lessons {
       return true;
     }
     this.#held.set(id, held);
+    this.#options.onWaiting();
     return false;
   }
 
@@ -115,8 +120,9 @@ export class Lessons {
   /** Lets go what has waited long enough. */
   releaseLate(): void {
     const now = this.#options.now();
-    for (const held of this.#held.values()) {
+    for (const [id, held] of this.#held) {
       if (held.deadline > now) return;
+      if (held.deadline + FORGOTTEN_MS < now) this.#held.delete(id);
       if (held.release === undefined) continue;
       // The agent may still say that it is done: then the addresses are known.
       this.#options.counters.add('deadlinesMissed');

@@ -52,6 +52,8 @@ export class DnsServer implements Disposable {
   readonly #lessons: Lessons;
   readonly #stack: DisposableStack;
   readonly #identities: ServerIdentities;
+  #recordsTimer: NodeJS.Timeout | undefined;
+  #lateTimer: NodeJS.Timeout | undefined;
   #settings: ProxySettings;
   #agent: AgentChannel | undefined;
 
@@ -64,6 +66,7 @@ export class DnsServer implements Disposable {
     this.#lessons = new Lessons({
       ...{ counters: this.counters, now: Date.now, maxDelayMs: () => this.#settings.maxDelayMs },
       grant: (name, address) => this.#grant(name, address),
+      onWaiting: () => this.#watchDeadlines(),
     });
   }
 
@@ -96,10 +99,8 @@ export class DnsServer implements Disposable {
       [4, 6].map((family) => TcpFront.listen(listeners.tcp[family as 4 | 6], listeners.port, core)),
     );
     for (const front of fronts) stack.defer(() => front.close());
-    server.#repeat(LATE_MS, () => server.#lessons.releaseLate());
     server.#repeat(TIDY_MS, () => [...upstreams, ...fronts].forEach((part) => part.tidy()));
     server.#repeat(NEWS_MS, () => server.#sendNews());
-    server.#repeat(RECORDS_MS, () => server.#sendRecords());
     undo.move();
     return server;
   }
@@ -120,13 +121,14 @@ export class DnsServer implements Disposable {
 
   [Symbol.dispose](): void {
     this.#detach();
+    clearTimeout(this.#lateTimer);
     this.#stack.dispose();
   }
 
   #detach(): void {
     const agent = this.#agent;
     this.#agent = undefined;
-    this.#records.watch(false);
+    this.#watch(false);
     this.#lessons.connect(undefined);
     agent?.close();
   }
@@ -153,7 +155,7 @@ export class DnsServer implements Disposable {
         this.#lessons.forget(message.endpoint);
         return;
       case 'watch':
-        this.#records.watch(message.queries);
+        this.#watch(message.queries);
     }
   }
 
@@ -179,8 +181,22 @@ export class DnsServer implements Disposable {
     if (counters !== undefined) this.#agent?.send({ type: 'counters', counters });
   }
 
+  #watch(on: boolean): void {
+    clearInterval(this.#recordsTimer);
+    this.#records.watch(on);
+    if (on) this.#recordsTimer = setInterval(() => this.#sendRecords(), RECORDS_MS);
+  }
+
+  /** Looks for late answers for as long as any wait: an idle proxy does not wake up for them. */
+  #watchDeadlines(): void {
+    this.#lateTimer ??= setTimeout(() => {
+      this.#lateTimer = undefined;
+      this.#lessons.releaseLate();
+      if (this.#lessons.waiting) this.#watchDeadlines();
+    }, LATE_MS);
+  }
+
   #sendRecords(): void {
-    if (!this.#records.watched) return;
     const { queries, lost } = this.#records.take();
     if (queries.length > 0 || lost > 0) this.#agent?.send({ type: 'queries', queries, lost });
   }
