@@ -76,6 +76,7 @@ async function run(flags: Config): Promise<number> {
         podCidrs: Object.values(config.podCidrs),
         routing: config.routing,
         hostFirewall: config.hostFirewall,
+        denyResponse: config.policyDenyResponse === 'icmp',
       },
       systemClock,
       (message, error) => logger.error({ err: error }, message),

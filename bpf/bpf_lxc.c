@@ -7,6 +7,7 @@
  *   policy_ingress   tail call: what another program has for the pod
  */
 #include "lib/config_endpoint.h"
+#include "lib/deny_response.h"
 #include "lib/endpoint.h"
 #include "lib/event.h"
 #include "lib/hairpin.h"
@@ -73,6 +74,18 @@ ALWAYS_INLINE int reject_to_pod(struct __sk_buff *skb, struct packet *packet)
 	return bpf_redirect_peer(endpoint_ifindex, 0);
 }
 
+/* Drops what the pod may not send, and tells it when that is policy's word and wanted. */
+ALWAYS_INLINE int deny(struct __sk_buff *skb, struct packet *packet, int reason)
+{
+	int verdict = drop(skb, packet, reason, packet->cookie);
+
+	if (!deny_response || (reason != DROP_POLICY_DENIED && reason != DROP_POLICY_DENY))
+		return verdict;
+	if (answer_denied(skb, packet) != DROP_NONE || write_link_addresses(skb, &endpoint_mac, &host_mac))
+		return verdict;
+	return bpf_redirect_peer(endpoint_ifindex, 0);
+}
+
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
@@ -104,7 +117,7 @@ int from_container(struct __sk_buff *skb)
 	if (reason == DROP_NO_SERVICE)
 		return reject_to_pod(skb, packet);
 	if (reason)
-		return drop(skb, packet, reason, packet->cookie);
+		return deny(skb, packet, reason);
 	if (packet->rev_nat) {
 		reason = from_frontend(skb, packet);
 		if (reason)

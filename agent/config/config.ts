@@ -65,6 +65,7 @@ export interface Config {
   /** The node itself is an endpoint. */
   readonly hostFirewall: boolean;
   readonly policyAuditMode: boolean;
+  readonly policyDenyResponse: 'none' | 'icmp';
   /** Between collections of connections that have ended, in milliseconds. */
   readonly collectionMs: number;
   readonly names: NameConfig;
@@ -254,6 +255,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
     hostFirewall: reader.flag('enable-host-firewall'),
     policyAuditMode: reader.flag('policy-audit-mode'),
+    policyDenyResponse: reader.oneOf('policy-deny-response', ['none', 'icmp']),
     collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,
     names: readNames(reader),
     dnsProxy: readDnsProxy(reader),

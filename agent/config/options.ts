@@ -222,6 +222,13 @@ export const OPTIONS = [
     kind: 'flag',
     help: 'enforce policies of nodes (nodeSelector) on this node, by what comes and goes through --devices',
   },
+  {
+    name: 'policy-deny-response',
+    kind: 'text',
+    value: 'MODE',
+    default: 'none',
+    help: 'what a pod hears when policy denies what it sends: none, or icmp (administratively prohibited)',
+  },
   { name: 'policy-audit-mode', kind: 'flag', help: 'deliver and report what policy would drop' },
   {
     name: 'conntrack-gc-interval',

@@ -99,4 +99,6 @@ export interface KernelSettings {
   readonly routing: Routing;
   /** Whether the node itself is to be an endpoint. */
   readonly hostFirewall: boolean;
+  /** Whether pods hear of it when policy denies what they send. */
+  readonly denyResponse: boolean;
 }

@@ -38,6 +38,7 @@ export async function openKernel(
       sizes: { weir_policy: policyMapMax },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       settings: {
+        denyResponse: settings.denyResponse,
         externalClusterIp: externalClusterIp ? 1 : 0,
         rejectWithoutBackend: rejectWithoutBackend ? 1 : 0,
         ...(maglevTableSize !== undefined && { maglevTableSize }),

@@ -162,6 +162,27 @@ if (inOwnNetns(import.meta.filename)) {
       }
     });
 
+    test('a pod hears at once that policy denies what it sends, when that is wanted', async () => {
+      await using node = await testNode({ settings: { denyResponse: true } });
+      await using a = await TestPod.create(node, 11);
+      await using b = await TestPod.create(node, 12);
+      await a.install(policy('ingress 0'));
+      await b.install(ALLOW_ALL);
+      const connect = (to: string): Promise<number> =>
+        a.run(
+          process.execPath,
+          '-e',
+          `const codes = { EHOSTUNREACH: 10, EACCES: 11 };
+          require('net').connect({ port: 80, host: '${to}', timeout: 5000 })
+            .on('timeout', () => process.exit(1)).on('error', ({ code }) => process.exit(codes[code] ?? 2));`,
+        );
+      assert.equal(await connect(formatAddress(b.ipv4)), 10);
+      assert.equal(await connect(formatAddress(b.ipv6)), 11);
+      // What b may not do to a is a's affair, and b hears nothing.
+      await a.install(policy());
+      assert.equal(await b.pings(formatAddress(a.ipv4)), false);
+    });
+
     test('a vanished link or a full map leave nothing of a new endpoint; one that stands locks down', async () => {
       await using node = await testNode({ sizes: { weir_policy: 2, weir_ipcache: 64 } });
       await using pod = await TestPod.create(node, 11);

@@ -40,6 +40,12 @@ export interface DatapathOptions {
   readonly onError?: (error: unknown) => void;
 }
 
+/**
+ * How long settling waits, in milliseconds: the kernel starts to send by a new link a moment after it went up, and cannot
+ * while somebody has its routing lock.
+ */
+const SETTLE_MS = 200;
+
 /** Endpoints on the kernel. Calls for one endpoint take turns; endpoints do not wait for each other. */
 export class KernelDatapath implements EndpointDatapath, Disposable {
   readonly #options: DatapathOptions;
@@ -51,6 +57,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   readonly #beginnings = new Set<string>();
   readonly #pool: WarmPool<WarmPrograms>;
   readonly #attachments: Attachments;
+  #settling: NodeJS.Timeout | undefined;
 
   constructor(options: DatapathOptions) {
     this.#options = options;
@@ -152,6 +159,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   [Symbol.dispose](): void {
     for (const { map } of this.#policies.values()) map.close();
     this.#policies.clear();
+    clearTimeout(this.#settling);
     this.#attachments[Symbol.dispose]();
     this.#pool[Symbol.dispose]();
   }
@@ -262,7 +270,11 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
   /** A link is an endpoint's, or will never be one: time for what had to wait. Faults are told to onError. */
   #endBeginning(hostIfName: string): void {
     this.#beginnings.delete(hostIfName);
-    void this.#attachments.settle().then(() => this.warmUp());
+    void this.warmUp();
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      void this.#attachments.settle();
+    }, SETTLE_MS).unref();
   }
 
   async #remove(id: EndpointId, addresses: readonly Address[]): Promise<void> {

@@ -34,6 +34,7 @@ export type ProgramSettings = Partial<
     | 'traceEvents'
     | 'traceEveryPacket'
     | 'policyAccounting'
+    | 'denyResponse'
     | 'tcpEstablishedSeconds'
     | 'tcpSynSeconds'
     | 'tcpClosingSeconds'

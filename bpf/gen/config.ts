@@ -155,6 +155,8 @@ export interface BpfLxcConfig {
   readonly endpointIdentity: number;
   /** Forward and report what policy would have dropped (one byte) */
   readonly auditMode: boolean;
+  /** Answer what egress policy denies with an ICMP error (one byte) */
+  readonly denyResponse: boolean;
   /** IPv4 address of the endpoint; all zero when it has none (4 bytes) */
   readonly endpointIpv4: Uint8Array;
   /** IPv6 address of the endpoint; all zero when it has none (16 bytes) */
@@ -192,6 +194,7 @@ export const bpfLxcConfigVariables = {
   endpointId: { offset: 36, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
   endpointIdentity: { offset: 40, size: 4, type: 'number', description: "Security identity of the endpoint" },
   auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  denyResponse: { offset: 45, size: 1, type: 'boolean', description: "Answer what egress policy denies with an ICMP error" },
   endpointIpv4: { offset: 48, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
   endpointIpv6: { offset: 56, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
   endpointMac: { offset: 72, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
@@ -224,6 +227,7 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.endpointId !== undefined) view.setUint16(36, values.endpointId, true);
   if (values.endpointIdentity !== undefined) view.setUint32(40, values.endpointIdentity, true);
   if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
+  if (values.denyResponse !== undefined) view.setUint8(45, values.denyResponse ? 1 : 0);
   if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 48, 4);
   if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 56, 16);
   if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 72, 6);
