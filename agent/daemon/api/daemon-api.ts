@@ -9,6 +9,7 @@ import { formatCidr } from '../../model/address.ts';
 import { WeirError } from '../../model/errors.ts';
 import { IDENTITY_SCOPE } from '../../model/identity.ts';
 import type { Cluster } from '../cluster.ts';
+import type { DnsControl } from '../names/dns-control.ts';
 import type { NodeAddresses } from '../node-addresses.ts';
 import type { NodeKernel } from '../node-kernel.ts';
 import type { Health } from '../health.ts';
@@ -25,6 +26,7 @@ export interface DaemonApiParts {
   readonly nodeAddresses: Pick<NodeAddresses, 'addresses'>;
   readonly manager: EndpointManager;
   readonly ipam: Ipam;
+  readonly dns: Pick<DnsControl, 'listening'>;
   readonly endpoints: EndpointApi;
   readonly policy: PolicyApi;
   readonly monitor: DaemonApi['monitor'];
@@ -81,6 +83,7 @@ export class DaemonApiAdapter implements DaemonApi {
           gracefulTermination: { enabled: true },
         },
       },
+      ...(this.#parts.dns.listening !== undefined && { proxy: proxyModel(this.#parts.dns.listening) }),
       'host-firewall': { mode: 'Disabled' },
       masquerading: { enabled: false },
       encryption: { mode: 'Disabled' },
@@ -243,4 +246,9 @@ function plainConfig({ podCidrs, metricsListen, ...rest }: Config): Record<strin
     podCidrs: Object.values(podCidrs).map(formatCidr),
     ...(metricsListen && { metricsListen: `${metricsListen.host}:${metricsListen.port}` }),
   };
+}
+
+/** The proxies' listeners: for now that of DNS. */
+function proxyModel({ port, redirects }: NonNullable<DnsControl['listening']>): models.ProxyStatus {
+  return { ip: '127.0.0.1', 'port-range': `${port}-${port}`, 'total-ports': 1, 'total-redirects': redirects };
 }

@@ -204,6 +204,8 @@ describe('names', () => {
     assert.ok(rules.some(({ protocol, port }) => protocol === 17 && port === 53));
     assert.ok(diverted().includes(`egress/${dns}/17/53/16 40053`), diverted().join());
     assert.equal(proxy.endpoints.size, 1, 'the server itself asks nobody');
+    const { proxy: status } = await bench.api.health();
+    assert.deepEqual([status?.['port-range'], status?.['total-redirects']], ['40053-40053', rules.length]);
     await apply(POLICY('').replace('"*"', '"*.cilium.io"'));
     await until('the names', () => JSON.stringify(proxy.endpoints.get(web)?.rules).includes('*.cilium.io'));
     await bench.api.deleteContainer('c-web');

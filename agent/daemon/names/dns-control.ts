@@ -58,6 +58,16 @@ export class DnsControl implements ProxyListener, EndpointProxies {
     return this.#counters;
   }
 
+  /** The proxy that listens now, and to how many ports of servers endpoints are diverted from; undefined: there is none. */
+  get listening(): { readonly port: number; readonly redirects: number } | undefined {
+    const port = this.#proxy?.port;
+    if (port === undefined) return undefined;
+    const ofEndpoint = ({ rules }: EndpointNames): number =>
+      new Set(rules.map((rule) => `${rule.protocol}/${rule.port}`)).size;
+    const redirects = [...this.#endpoints.values()].reduce((sum, each) => sum + ofEndpoint(each), 0);
+    return { port, redirects };
+  }
+
   /** Port that policy maps name; 0 when there was never a proxy. */
   get lastPort(): number {
     return this.#port;
