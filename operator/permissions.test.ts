@@ -13,6 +13,7 @@ import { listAt, textAt, type Json } from '../test/fakes/kube-apiserver/object.t
 import { KubeApiServer } from '../test/fakes/kube-apiserver/server.ts';
 import { waitFor } from '../test/harness/wait.ts';
 import { Operator } from './operator.ts';
+import { environmentName, OPTIONS } from './options.ts';
 import { clientOf, configOf, defineKinds } from './testing.ts';
 
 const folder = path.resolve(import.meta.dirname, '../install/kubernetes');
@@ -201,7 +202,12 @@ describe('permissions', () => {
     );
   });
 
-  test('the workloads are well-formed', () => {
-    for (const file of ['config.yaml', 'operator.yaml']) for (const object of manifests(file)) cluster.apply(object);
+  test('the workloads are well-formed, and their settings are settings', () => {
+    for (const file of ['config.yaml', 'operator.yaml', 'agent.yaml'])
+      for (const object of manifests(file)) cluster.apply(object);
+    const known = new Set<string>(OPTIONS.map(({ name }) => environmentName(name)));
+    const [operator] = manifests('operator.yaml');
+    for (const variable of listAt(operator, 'spec', 'template', 'spec', 'containers', '0', 'env'))
+      assert.ok(known.has(textAt(variable, 'name')), textAt(variable, 'name'));
   });
 });
