@@ -30,11 +30,15 @@ export interface OrderAnswer {
 const [host = '', kubeconfig = ''] = process.argv.slice(2);
 const root = path.resolve(import.meta.dirname, '../..');
 let server = await new KubeApiServer({ host, bookmarkMs: 5_000 }).start();
-for (const document of parseAllDocuments(readFileSync(path.join(root, 'install/crds.yaml'), 'utf8')))
-  if (document.contents !== null) server.apply(document.toJS() as Json);
-writeFileSync(kubeconfig, server.kubeconfig());
+for (const file of ['install/crds.yaml', 'install/kubernetes/rbac.yaml'])
+  for (const document of parseAllDocuments(readFileSync(path.join(root, file), 'utf8')))
+    if (document.contents !== null) server.apply(document.toJS() as Json);
+// Agents may do what the manifests of their installation say, and no more.
+writeFileSync(kubeconfig, server.kubeconfig(server.token('system:serviceaccount:kube-system:weir-agent')));
+const admin = `${kubeconfig}.admin`;
+writeFileSync(admin, server.kubeconfig());
 const client = new ApiClient({
-  credentials: Credentials.load({ kubeconfig, servers: [], clock: systemClock }),
+  credentials: Credentials.load({ kubeconfig: admin, servers: [], clock: systemClock }),
   userAgent: 'test',
   clock: systemClock,
 });
