@@ -262,7 +262,8 @@ export class Names {
 
   /** Faults have been told, and what failed is tried again. */
   #inBackground(work: Promise<void> | undefined): void {
-    if (work !== undefined) this.#background = Promise.allSettled([this.#background, work]);
+    // The outcomes are let go: each would hold on to the one before.
+    if (work !== undefined) this.#background = Promise.allSettled([this.#background, work]).then(() => undefined);
   }
 
   #ipcacheChanged(changes: readonly IpcacheChange[]): void {
