@@ -34,7 +34,13 @@ export function socketChannel<Out, In>(socket: Socket): Channel<Out, In> {
       const text = parts.join('');
       parts = [];
       length = 0;
-      channel.onMessage(JSON.parse(text) as In);
+      const message = parseMessage(text);
+      // Whoever speaks something else is not the other side.
+      if (message === undefined) {
+        socket.destroy();
+        return;
+      }
+      channel.onMessage(message as In);
     }
   });
   // What an error says, the close says as well.
@@ -54,4 +60,15 @@ export function portChannel<Out, In>(port: MessagePort | Worker): Channel<Out, I
   port.on('close', () => channel.onClose());
   port.on('exit', () => channel.onClose());
   return channel;
+}
+
+/** The object of a line; undefined when it is none. */
+function parseMessage(text: string): object | undefined {
+  try {
+    const message: unknown = JSON.parse(text);
+    return typeof message === 'object' && message !== null ? message : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }

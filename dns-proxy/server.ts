@@ -108,7 +108,7 @@ export class DnsServer implements Disposable {
   /** Makes `channel` the agent that is told and asked; the one before, if any, is left. */
   attach(channel: AgentChannel): void {
     this.#detach();
-    this.#identities.reopen();
+    this.#reopenIpcache();
     this.#agent = channel;
     channel.onMessage = (message) => this.#hear(message);
     channel.onClose = () => {
@@ -179,6 +179,18 @@ export class DnsServer implements Disposable {
     this.#lessons.prune();
     const counters = this.#agent && this.counters.news();
     if (counters !== undefined) this.#agent?.send({ type: 'counters', counters });
+  }
+
+  /** Without another ipcache the one that is open goes on serving. */
+  #reopenIpcache(): void {
+    try {
+      this.#identities.reopen();
+    } catch (error) {
+      this.#options.onError(
+        'the ipcache of the agent cannot be opened: servers are known by that of the last one',
+        error,
+      );
+    }
   }
 
   #watch(on: boolean): void {
