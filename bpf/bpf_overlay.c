@@ -9,6 +9,7 @@
 #include "lib/endpoint.h"
 #include "lib/event.h"
 #include "lib/identity.h"
+#include "lib/lb_snat.h"
 #include "lib/maps.h"
 #include "lib/overlay.h"
 #include "lib/packet.h"
@@ -59,8 +60,11 @@ int from_overlay(struct __sk_buff *skb)
 	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!local)
 		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
-	if (!is_pod(local))
-		return to_host(skb, packet, local);
+	if (!is_pod(local)) {
+		int verdict = parse(skb, packet) == DROP_NONE ? answer_of_remote_backend(skb, packet) : TCX_NEXT;
+
+		return verdict == TCX_NEXT ? to_host(skb, packet, local) : verdict;
+	}
 	forwarded(skb, packet, TRACE_FROM_OVERLAY, false);
 	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
 }

@@ -268,6 +268,12 @@ export interface BpfOverlayConfig {
   readonly tcpClosingSeconds: number;
   /** Lifetime of an idle connection of any other protocol (32 bits, host order) */
   readonly otherSeconds: number;
+  /** 1: answer with an ICMP error when a service has no backend; 0: only drop (8 bits) */
+  readonly rejectWithoutBackend: number;
+  /** 1: clients from outside may use cluster addresses (8 bits) */
+  readonly externalClusterIp: number;
+  /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
+  readonly maglevTableSize: number;
 }
 
 /** Where the variables of `bpf_overlay.o` lie in its config section. */
@@ -286,10 +292,13 @@ export const bpfOverlayConfigVariables = {
   tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
   tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
   otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  rejectWithoutBackend: { offset: 36, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 37, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 40, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfOverlayConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_overlay.o`. */
-export const bpfOverlayConfigSize = 36;
+export const bpfOverlayConfigSize = 44;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfOverlayConfig(view: DataView, values: Partial<BpfOverlayConfig>): void {
@@ -307,6 +316,9 @@ export function writeBpfOverlayConfig(view: DataView, values: Partial<BpfOverlay
   if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
   if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
   if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(36, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(37, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(40, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_sock.o`; numbers in host order, whatever their order in memory. */

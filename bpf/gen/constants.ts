@@ -110,6 +110,9 @@ export const LB_SOURCE_STATIC_BITS = 32;
 // enum lb_maglev_size
 export const LB_MAGLEV_CHUNK = 128;
 
+// enum lb_snat_port
+export const LB_SNAT_FIRST_PORT = 61000;
+
 // enum lb_kind
 export const LB_CLUSTER_IP = 0;
 export const LB_LOAD_BALANCER = 1;

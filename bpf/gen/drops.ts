@@ -19,6 +19,7 @@ export const DROP_INVALID_EXTENSION_HEADER = 156;
 export const DROP_FRAGMENT = 157;
 export const DROP_NO_SERVICE = 158;
 export const DROP_UNSUPPORTED_L2 = 166;
+export const DROP_NO_MAPPING = 167;
 export const DROP_FIB_LOOKUP = 169;
 export const DROP_IS_CLUSTER_IP = 174;
 export const DROP_FORBIDDEN_ICMP6 = 176;
@@ -56,6 +57,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [157, { name: 'DROP_FRAGMENT', text: "IP fragmentation not supported" }],
   [158, { name: 'DROP_NO_SERVICE', text: "Service backend not found" }],
   [166, { name: 'DROP_UNSUPPORTED_L2', text: "Unsupported L2 protocol" }],
+  [167, { name: 'DROP_NO_MAPPING', text: "No mapping for NAT masquerade" }],
   [169, { name: 'DROP_FIB_LOOKUP', text: "FIB lookup failed" }],
   [174, { name: 'DROP_IS_CLUSTER_IP', text: "Is a ClusterIP" }],
   [176, { name: 'DROP_FORBIDDEN_ICMP6', text: "Forbidden ICMPv6 message" }],

@@ -741,6 +741,69 @@ export const lbSockFlowKey: Codec<LbSockFlowKey> = {
 /** Offsets of the fields of `struct lb_sock_flow_key`, in bytes. */
 export const lbSockFlowKeyOffset = { cookie: 0, service: 8 } as const;
 
+/** `struct lb_snat_key`, 24 bytes. */
+export interface LbSnatKey {
+  /** 16 bytes, at 0 */
+  readonly backend: Uint8Array;
+  /** 16 bits, network order in memory, at 16 */
+  readonly backendPort: number;
+  /** 16 bits, network order in memory, at 18 */
+  readonly port: number;
+  /** 8 bits, at 20 */
+  readonly protocol: number;
+  /** 8 bits, at 21 */
+  readonly family: number;
+}
+
+export const lbSnatKey: Codec<LbSnatKey> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    backend: readBytes(view, at, 16),
+    backendPort: view.getUint16(at + 16, false),
+    port: view.getUint16(at + 18, false),
+    protocol: view.getUint8(at + 20),
+    family: view.getUint8(at + 21),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 24);
+    writeBytes(view, value.backend, at, 16);
+    view.setUint16(at + 16, value.backendPort, false);
+    view.setUint16(at + 18, value.port, false);
+    view.setUint8(at + 20, value.protocol);
+    view.setUint8(at + 21, value.family);
+  },
+};
+
+/** Offsets of the fields of `struct lb_snat_key`, in bytes. */
+export const lbSnatKeyOffset = { backend: 0, backendPort: 16, port: 18, protocol: 20, family: 21 } as const;
+
+/** `struct lb_snat`, 20 bytes. */
+export interface LbSnat {
+  /** 16 bytes, at 0 */
+  readonly client: Uint8Array;
+  /** 16 bits, network order in memory, at 16 */
+  readonly clientPort: number;
+  /** 16 bits, host order, at 18 */
+  readonly service: number;
+}
+
+export const lbSnat: Codec<LbSnat> = {
+  size: 20,
+  read: (view, at = 0) => ({
+    client: readBytes(view, at, 16),
+    clientPort: view.getUint16(at + 16, false),
+    service: view.getUint16(at + 18, true),
+  }),
+  write: (view, value, at = 0) => {
+    writeBytes(view, value.client, at, 16);
+    view.setUint16(at + 16, value.clientPort, false);
+    view.setUint16(at + 18, value.service, true);
+  },
+};
+
+/** Offsets of the fields of `struct lb_snat`, in bytes. */
+export const lbSnatOffset = { client: 0, clientPort: 16, service: 18 } as const;
+
 /** `struct fragment_key`, 40 bytes. */
 export interface FragmentKey {
   /** 16 bytes, at 0 */

@@ -24,6 +24,7 @@
 	X(FRAGMENT, 157, "IP fragmentation not supported")                             \
 	X(NO_SERVICE, 158, "Service backend not found")                                \
 	X(UNSUPPORTED_L2, 166, "Unsupported L2 protocol")                              \
+	X(NO_MAPPING, 167, "No mapping for NAT masquerade")                            \
 	X(FIB_LOOKUP, 169, "FIB lookup failed")                                        \
 	X(IS_CLUSTER_IP, 174, "Is a ClusterIP")                                        \
 	X(FORBIDDEN_ICMP6, 176, "Forbidden ICMPv6 message")                            \

@@ -2,7 +2,7 @@
 /*
  * Services for clients from outside of the node: node ports, external addresses, load balancers' addresses. What the network
  * sends to one of them goes to a backend. A pod of this node gets it with the client's address; its own program lets the
- * answers come from the frontend (CB_FRONTEND).
+ * answers come from the frontend (CB_FRONTEND). What goes to another node goes under this node's address (lb_snat.h).
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "event.h"
 #include "icmp_error.h"
 #include "identity.h"
+#include "lb_snat.h"
 #include "maps.h"
 #include "overlay.h"
 #include "packet.h"
@@ -59,11 +60,17 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 	struct lb_service_key key BY_WORDS;
 	const struct lb_service *service;
 	const struct lb_socket *backend;
-	int reason;
+	int reason, verdict;
 
 	/* What cannot be parsed is not for a service, and the host's to refuse. */
 	if (parse(skb, packet) != DROP_NONE || is_loopback_address(packet->family, &packet->flow.destination))
 		return NOT_A_SERVICE;
+	/* Pods of other nodes answer through the tunnel, if there is one. */
+	if (!tunnel || !tunnel_to_endpoint(packet->family, &packet->flow.source)) {
+		verdict = answer_of_remote_backend(skb, packet);
+		if (verdict != TCX_NEXT)
+			return verdict;
+	}
 	frontend_key(packet, &key);
 	service = bpf_map_lookup_elem(&weir_lb_services, &key);
 	if (!service)
@@ -91,7 +98,7 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 		return drop(skb, packet, reason, 0);
 	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local))
-		return drop(skb, packet, DROP_NO_LOCAL_ENDPOINT, 0);
+		return to_remote_backend(skb, packet);
 	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
 	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
 }

@@ -397,6 +397,24 @@ struct lb_maglev_key {
 };
 enum lb_maglev_size { LB_MAGLEV_CHUNK = 128 };
 
+/* weir_lb_snat: whose connection it is that goes on under this node's address, by what the backend's answers look like. */
+struct lb_snat_key {
+	__u8   backend[ADDR_BYTES];
+	__be16 backend_port;
+	__be16 port; /* this node's */
+	__u8   protocol;
+	__u8   family;
+	__u8   pad[2];
+};
+_Static_assert(sizeof(struct lb_snat_key) == 24, "hashed as a whole: no implicit padding");
+enum lb_snat_port { LB_SNAT_FIRST_PORT = 61000 };
+
+struct lb_snat {
+	__u8   client[ADDR_BYTES];
+	__be16 client_port;
+	__u16  service; /* lb_service.id */
+};
+
 /* weir_lb_sock_peers: what a socket believes to speak to, by what it speaks to. */
 struct lb_sock_key {
 	__u64  cookie; /* of the socket */
