@@ -91,7 +91,11 @@ function tcpStream(enter: readonly string[], address: string): number {
     String(SECONDS),
     '-J',
   ];
-  const report = JSON.parse(run([...enter, ...words])) as { end: { sum_received: { bits_per_second: number } } };
+  const report = JSON.parse(run([...enter, ...words])) as {
+    readonly error?: string;
+    readonly end: { readonly sum_received?: { readonly bits_per_second: number } };
+  };
+  if (report.end.sum_received === undefined) throw new Error(`iperf3 to ${address}: ${report.error ?? 'no result'}`);
   return report.end.sum_received.bits_per_second / 1e9;
 }
 
