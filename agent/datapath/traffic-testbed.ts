@@ -47,6 +47,8 @@ export async function testNode(extra: Partial<KernelNodeOptions> = {}): Promise<
       bpfRoot,
       [Symbol.asyncDispose]: async () => {
         node[Symbol.dispose]();
+        // What is being settled right now pins its links before it ends.
+        await node.endpoints.settle();
         await uninstall(bpfRoot);
       },
     });
