@@ -54,7 +54,8 @@ before(async () => {
   stack.use(await DnsServerProcess.start(world, { kind: 'unbound', zone: ZONE, records, addresses }));
   const server = stack.use(await Actor.start(world));
   await server.do({ op: 'serve', port: PORT });
-  await node.startAgent();
+  // The order is what is tried here, on machines of any speed: no answer may run out of patience.
+  await node.startAgent(['--tofqdns-proxy-response-max-delay', '10s']);
   client = stack.use(await Pod.create(node, 'client'));
   await waitFor('the first answer', () => dig(WORLD_ADDRESSES.v4, '+short', `n${FRESH + 1}.${ZONE}`) !== '');
 });
