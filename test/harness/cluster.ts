@@ -12,6 +12,8 @@ export interface ClusterOptions {
   readonly manifests?: boolean;
   /** Of the network, in bytes. */
   readonly mtu?: number;
+  /** Translate services of the sockets of a cgroup of each node's own, to which its pods belong. */
+  readonly socketLb?: boolean;
 }
 
 /** A node of a cluster, and where it is. */
@@ -165,11 +167,11 @@ export class Cluster implements AsyncDisposable {
     return { ipv4, ipv6 };
   }
 
-  #member(number: number, mtu: number, { flags = [], manifests = true }: ClusterOptions): Member {
+  #member(number: number, mtu: number, { flags = [], manifests = true, socketLb = false }: ClusterOptions): Member {
     const podCidrs = [`10.244.${number}.0/24`, `fd00:10:244:${number}::/64`] as const;
     let place = { ipv4: '', ipv6: '' };
     const node = new WeirNode({
-      ...{ name: `node${number}`, podCidrs: manifests ? podCidrs : [], flags, manifests },
+      ...{ name: `node${number}`, podCidrs: manifests ? podCidrs : [], flags, manifests, socketLb },
       network: { world: this.world, join: (ns) => (place = this.#plug(ns, number, mtu)) },
     });
     node.ns.ip(`route add default via ${WORLD_ADDRESSES.v4}`);

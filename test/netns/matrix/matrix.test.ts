@@ -1,6 +1,6 @@
 /**
- * Every pair of pod, remote pod, host, remote host, world and service, by every protocol and family, tunnelled and routed,
- * under every kind of policy: what has to happen against what happens. Every drop must be explained by an event.
+ * Every pair of pod, remote pod, host, remote host, world, service and node port, by every protocol and family, tunnelled and
+ * routed, under every kind of policy: what has to happen against what happens. Every drop must be explained by an event.
  *
  * `npm run test:matrix` tries every way; `npm test` a few of them.
  */
@@ -33,8 +33,8 @@ const AT_ONCE = 12;
 for (const { name, flags } of MODES) {
   test(`the matrix, ${name}`, async (t) => {
     await using stack = new AsyncDisposableStack();
-    const cluster = stack.use(await Cluster.start({ flags }));
-    const scene = await setScene(cluster, stack);
+    const cluster = stack.use(await Cluster.start({ flags, socketLb: true }));
+    const scene = await setScene(cluster, stack, name === 'tunnel');
     await cluster.publish();
     await using drops = new Drops(cluster);
     const tries = scene.pairs.flatMap((pair) =>

@@ -21,10 +21,18 @@ export interface Outcome {
 }
 
 /** What has to become of a pair's packets. */
-export function expectation({ source, target }: Pair, policy: MatrixPolicy): 'ok' | 'drop' {
+export function expectation(pair: Pair, policy: MatrixPolicy): 'ok' | 'drop' {
+  const { source, target } = pair;
   if (source.kind === 'pod' && !policy.egress) return 'drop';
+  if (target.refusal?.(source) !== undefined) return 'drop';
   if (target.place.kind !== 'pod' || policy.ingress) return 'ok';
-  return source.kind === 'host' && source.node === target.place.node && policy.ownHost ? 'ok' : 'drop';
+  return isOwnHost(pair) && policy.ownHost ? 'ok' : 'drop';
+}
+
+/** Whether the pod that answers sees its own node. Who asks another node's port comes by that node, and under its address. */
+function isOwnHost({ source, target }: Pair): boolean {
+  const asked = target.asked?.node ?? source.node;
+  return source.kind === 'host' && source.node === target.place.node && asked === source.node;
 }
 
 /** Milliseconds until a packet counts as lost, and until one that should have come counts so. */
@@ -47,7 +55,13 @@ export async function attempt(pair: Pair, way: Way, policy: MatrixPolicy, drops:
 /** Every drop has an event with a reason, and names the policy. @returns what is missing */
 async function unexplained(pair: Pair, { protocol, family }: Way, policy: MatrixPolicy, drops: Drops): Promise<string> {
   try {
-    const event = await waitFor('the event', () => drops.of(pair, protocol, family)[0], 5_000);
+    const refusal = pair.target.refusal?.(pair.source);
+    const event = await waitFor(
+      'the event',
+      () => drops.of(pair, protocol, family).find(({ reason }) => refusal === undefined || reason === refusal),
+      5_000,
+    );
+    if (refusal !== undefined) return '';
     if (!/^Policy denied/.test(event.reason)) return `dropped for another reason: ${event.reason}`;
     if (event.policies?.includes(policy.drops ?? '') !== true) return `names ${event.policies?.join() ?? 'no policy'}`;
     return '';
