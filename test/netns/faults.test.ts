@@ -32,6 +32,11 @@ async function inventory(node: WeirNode): Promise<{ endpoints: number; links: st
   };
 }
 
+/** Pins of what holds endpoints' programs on their interfaces. */
+function endpointLinks(node: WeirNode): readonly string[] {
+  return node.leftovers().filter((name) => /\/links\/(?!node\b)/.test(name));
+}
+
 test('ADD into a namespace that does not exist', async () => {
   await using node = new WeirNode({ name: 'nonetns' });
   await node.startAgent();
@@ -62,6 +67,8 @@ test('an exhausted pod CIDR is said to be exhausted, and an address that is free
   for (let i = 0; i < 8 && error === undefined; i++) {
     const pod = new Pod(node, `p${i}`);
     stack.defer(() => pod[Symbol.asyncDispose]());
+    // The links of those before are pinned a moment after their ADDs were answered.
+    await waitFor('links to settle', () => endpointLinks(node).length === 2 * pods.length);
     const before = await inventory(node);
     const { stdout, status } = await pod.cni('ADD');
     if (status === 0) pods.push(pod);
