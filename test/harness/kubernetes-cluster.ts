@@ -1,126 +1,75 @@
 /** Nodes that know each other, and their pods, by an API server alone; kubelets that run what it says. */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { ApiRequest } from '../../agent/k8s/apiserver/client.ts';
-import type { Order, OrderAnswer } from './api-server-process.ts';
+import { ApiServerProcess } from './api-server.ts';
 import { Cluster, type Member } from './cluster.ts';
-import { stop } from './exec.ts';
-import type { Netns } from './netns.ts';
-import { WORLD_ADDRESSES } from './node.ts';
+import { runAsync, type Output } from './exec.ts';
+import { OperatorProcess } from './operator-process.ts';
 import { Pod } from './pod.ts';
 import { uniqueName } from './run.ts';
 import { waitFor } from './wait.ts';
 
-type Json = Readonly<Record<string, unknown>>;
-
-/** What a test wants to do, without the number that its answer is found by. */
-type Wish = Order extends infer O ? (O extends Order ? Omit<O, 'id'> : never) : never;
-
-/** An API server in the namespace of the world. */
-export class ApiServerProcess implements AsyncDisposable {
-  readonly kubeconfig: string;
-  readonly #child: ChildProcess;
-  readonly #waiting = new Map<number, (answer: OrderAnswer) => void>();
-  #next = 1;
-
-  private constructor(child: ChildProcess, kubeconfig: string) {
-    this.#child = child;
-    this.kubeconfig = kubeconfig;
-    child.on('message', (answer: OrderAnswer) => {
-      this.#waiting.get(answer.id)?.(answer);
-      this.#waiting.delete(answer.id);
-    });
-  }
-
-  static async start(ns: Netns, directory: string): Promise<ApiServerProcess> {
-    const kubeconfig = path.join(directory, 'kubeconfig');
-    const script = path.join(import.meta.dirname, 'api-server-process.ts');
-    const [command, ...enter] = ns.enter;
-    const child = spawn(command!, [...enter, process.execPath, script, WORLD_ADDRESSES.v4, kubeconfig], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    const server = new ApiServerProcess(child, kubeconfig);
-    await new Promise<void>((resolve, reject) => {
-      server.#waiting.set(0, () => resolve());
-      child.once('exit', (code) => reject(new Error(`the API server ended with ${code}`)));
-    });
-    return server;
-  }
-
-  /** Stops answering, and keeps what it stores. */
-  async halt(): Promise<void> {
-    await this.#order({ do: 'stop' });
-  }
-
-  /** Goes on with what it stored. */
-  async resume(): Promise<void> {
-    await this.#order({ do: 'start' });
-  }
-
-  async request(request: ApiRequest): Promise<Json> {
-    return (await this.#order({ do: 'request', request })) as Json;
-  }
-
-  async create(collection: string, body: Json): Promise<Json> {
-    return await this.request({ method: 'POST', path: collection, body });
-  }
-
-  async merge(object: string, body: Json): Promise<void> {
-    await this.request({ method: 'PATCH', path: object, body, contentType: 'application/merge-patch+json' });
-  }
-
-  async delete(object: string): Promise<void> {
-    await this.request({ method: 'DELETE', path: object, query: { gracePeriodSeconds: 0 } });
-  }
-
-  async list(collection: string): Promise<Json[]> {
-    return (await this.request({ method: 'GET', path: collection }))['items'] as Json[];
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await stop(this.#child, 'SIGKILL');
-  }
-
-  async #order(order: Wish): Promise<unknown> {
-    const id = this.#next++;
-    const { result, error } = await new Promise<OrderAnswer>((resolve) => {
-      this.#waiting.set(id, resolve);
-      this.#child.send({ ...order, id });
-    });
-    if (error !== undefined) throw new Error(error);
-    return result;
-  }
+export interface KubernetesClusterOptions {
+  readonly nodes: number;
+  /** Of the agents. */
+  readonly flags: readonly string[];
+  /** Of an operator; absent: none runs, and the custom resources are there from the start. */
+  readonly operator?: readonly string[];
+  /** Who gives nodes the addresses of their pods; the operator does from its pool. */
+  readonly ipam?: 'kubernetes' | 'cluster-pool';
+  /** Translate services of the sockets of a cgroup of each node's own. */
+  readonly socketLb?: boolean;
 }
+
+/** What an operator of `cluster-pool` is told by install/kubernetes/config.yaml. */
+const POOL_FLAGS = [
+  ...['--ipam', 'cluster-pool'],
+  ...['--cluster-pool-ipv4-cidr', '10.244.0.0/16', '--cluster-pool-ipv4-mask-size', '24'],
+  ...['--cluster-pool-ipv6-cidr', 'fd00:10:244::/104', '--cluster-pool-ipv6-mask-size', '120'],
+];
 
 /** A cluster on an API server. */
 export class KubernetesCluster implements AsyncDisposable {
   readonly nodes: Cluster;
   readonly server: ApiServerProcess;
+  readonly operator: OperatorProcess | undefined;
   readonly #directory: string;
   readonly #pods = new Map<string, Pod>();
 
-  private constructor(nodes: Cluster, server: ApiServerProcess, directory: string) {
+  private constructor(
+    nodes: Cluster,
+    server: ApiServerProcess,
+    operator: OperatorProcess | undefined,
+    directory: string,
+  ) {
     this.nodes = nodes;
     this.server = server;
+    this.operator = operator;
     this.#directory = directory;
   }
 
-  static async start(options: {
-    readonly nodes: number;
-    readonly flags: readonly string[];
-  }): Promise<KubernetesCluster> {
+  static async start(options: KubernetesClusterOptions): Promise<KubernetesCluster> {
     await using undo = new AsyncDisposableStack();
+    const { flags: given, operator: operatorFlags, ipam = 'kubernetes', socketLb = false } = options;
     const directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('api')}-`));
     undo.defer(() => rmSync(directory, { recursive: true, force: true }));
-    const kubeconfig = path.join(directory, 'kubeconfig');
-    const flags = [...options.flags, '--k8s-kubeconfig-path', kubeconfig, '--ipam', 'kubernetes'];
-    const nodes = undo.use(Cluster.prepare({ nodes: options.nodes, flags, manifests: false }));
-    const server = undo.use(await ApiServerProcess.start(nodes.world, directory));
-    const cluster = new KubernetesCluster(nodes, server, directory);
-    await Promise.all(nodes.members.map((member) => cluster.#register(member)));
-    await Promise.all(nodes.members.map(({ node }) => node.startAgent()));
+    const flags = [...given, '--k8s-kubeconfig-path', path.join(directory, 'kubeconfig.agent'), '--ipam', ipam];
+    const nodes = undo.use(Cluster.prepare({ nodes: options.nodes, flags, manifests: false, socketLb }));
+    const ns = nodes.world;
+    const server = undo.use(await ApiServerProcess.start({ ns, directory, definitions: operatorFlags === undefined }));
+    const operator =
+      operatorFlags === undefined
+        ? undefined
+        : new OperatorProcess({
+            ...{ ns, kubeconfig: server.kubeconfig('operator'), log: path.join(directory, 'operator.log') },
+            flags: [...(ipam === 'cluster-pool' ? POOL_FLAGS : []), ...operatorFlags],
+          });
+    if (operator !== undefined) undo.use(operator);
+    const cluster = new KubernetesCluster(nodes, server, operator, directory);
+    await Promise.all(nodes.members.map((member) => cluster.#register(member, ipam)));
+    await Promise.all([operator?.start(), ...nodes.members.map(({ node }) => node.startAgent())]);
+    if (ipam === 'cluster-pool') await cluster.#routeFromWorld();
     undo.move();
     return cluster;
   }
@@ -153,6 +102,15 @@ export class KubernetesCluster implements AsyncDisposable {
     await this.server.delete(`/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`);
   }
 
+  /** Runs the real kubectl as the administrator, from where the API server is. */
+  async kubectl(words: string, input?: string): Promise<Output> {
+    const env = { ...process.env, HOME: this.#directory, KUBECONFIG: this.server.kubeconfig('admin') };
+    return await runAsync([...this.nodes.world.enter, 'kubectl', ...words.split(' ')], {
+      env,
+      ...(input !== undefined && { input }),
+    });
+  }
+
   /** Resolves when every agent knows every running pod of the other nodes under one identity. */
   async settled(): Promise<void> {
     const addresses = [...this.#pods.values()].flatMap((pod) => [`${pod.ipv4}/32`, `${pod.ipv6}/128`]);
@@ -173,18 +131,29 @@ export class KubernetesCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const pod of this.#pods.values()) await pod[Symbol.asyncDispose]();
     await this.nodes[Symbol.asyncDispose]();
+    await this.operator?.[Symbol.asyncDispose]();
     await this.server[Symbol.asyncDispose]();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  /** What a kubelet says of its node. */
-  async #register({ node, ipv4, ipv6, podCidrs }: Member): Promise<void> {
+  /** What a kubelet says of its node, and in `kubernetes` mode the controller manager. */
+  async #register({ node, ipv4, ipv6, podCidrs }: Member, ipam: 'kubernetes' | 'cluster-pool'): Promise<void> {
     await this.server.create('/api/v1/nodes', {
       ...{ apiVersion: 'v1', kind: 'Node', metadata: { name: node.name } },
-      spec: { podCIDR: podCidrs[0], podCIDRs: podCidrs },
+      ...(ipam === 'kubernetes' && { spec: { podCIDR: podCidrs[0], podCIDRs: podCidrs } }),
     });
     await this.server.merge(`/api/v1/nodes/${node.name}/status`, {
       status: { addresses: [ipv4, ipv6].map((address) => ({ type: 'InternalIP', address })) },
     });
+  }
+
+  /** The world must find back to pods, whichever addresses the operator gave to whichever node. */
+  async #routeFromWorld(): Promise<void> {
+    for (const { node, ipv4, ipv6 } of this.nodes.members) {
+      const object = await this.server.get(`/apis/cilium.io/v2/ciliumnodes/${node.name}`);
+      const { ipam } = object['spec'] as { ipam: { podCIDRs: string[] } };
+      for (const cidr of ipam.podCIDRs)
+        this.nodes.world.ip(`route replace ${cidr} via ${cidr.includes(':') ? ipv6 : ipv4}`);
+    }
   }
 }

@@ -77,7 +77,7 @@ test('three nodes on an API server', async (t) => {
   });
 
   await t.test('an API server that is away changes no verdict; status says so; then all is caught up', async () => {
-    await api.halt();
+    await api.kill();
     await waitFor(
       'status to say so',
       async () => /Kubernetes:.*cut off/.test((await one.node.weir('status')).stdout),
@@ -85,7 +85,7 @@ test('three nodes on an API server', async (t) => {
     );
     assert.equal(await tcp(client), 'ok');
     assert.equal(await tcp(stranger), 'timeout');
-    await api.resume();
+    await api.restart();
     await waitFor('status to be well', async () => (await one.node.weir('status')).status === 0, 40_000);
     await api.merge(`${POLICIES}/server`, { spec: policy(from('stranger')).spec });
     await becomes(stranger, 'ok');

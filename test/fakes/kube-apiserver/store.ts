@@ -101,12 +101,15 @@ export class Collection {
 export class Store {
   readonly #collections = new Map<string, Collection>();
   readonly #history: number;
+  readonly #keep: ((collection: string, change: Change) => void) | undefined;
   #revision = 1;
   #compacted = 0;
   #sinceCompaction = 0;
 
-  constructor(history = DEFAULT_HISTORY) {
+  /** @param keep makes a change last, before anyone hears of it */
+  constructor(history = DEFAULT_HISTORY, keep?: (collection: string, change: Change) => void) {
     this.#history = history;
+    this.#keep = keep;
   }
 
   get revision(): number {
@@ -136,8 +139,8 @@ export class Store {
     if (previous !== undefined && sameButForVersion(previous, object)) return previous;
     const revision = ++this.#revision;
     const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } };
-    target.record(key, { type: previous === undefined ? 'ADDED' : 'MODIFIED', revision, object: stored, previous });
-    this.#age();
+    const type = previous === undefined ? 'ADDED' : 'MODIFIED';
+    this.#record(collection, { type, revision, object: stored, previous });
     return stored;
   }
 
@@ -149,9 +152,26 @@ export class Store {
     if (previous === undefined) return undefined;
     const revision = ++this.#revision;
     const object = { ...previous, metadata: { ...previous.metadata, resourceVersion: String(revision) } };
-    target.record(key, { type: 'DELETED', revision, object, previous });
-    this.#age();
+    this.#record(collection, { type: 'DELETED', revision, object, previous });
     return object;
+  }
+
+  /** Takes in a change that was kept; those of a store come in order. */
+  replay(collection: string, { type, revision, object }: Omit<Change, 'previous'>): void {
+    const target = this.collection(collection);
+    const key = keyOf(object.metadata.namespace, object.metadata.name);
+    this.#revision = revision;
+    target.record(key, { type, revision, object, previous: target.get(key) });
+    this.#age();
+  }
+
+  /**
+   * What a restore from a backup does, so that no revision means two things: the next ones are far above all that were ever
+   * given, and none of those before can be watched from (etcd's `--bump-revision --mark-compacted`).
+   */
+  beginEpoch(by: number): void {
+    this.#revision += by;
+    this.compact();
   }
 
   /** Forgets all versions that were superseded at `revision` or before. */
@@ -159,6 +179,13 @@ export class Store {
     this.#compacted = Math.max(this.#compacted, Math.min(revision, this.#revision));
     for (const collection of this.#collections.values()) collection.compact(this.#compacted);
     this.#sinceCompaction = this.#revision - this.#compacted;
+  }
+
+  #record(collection: string, change: Change): void {
+    this.#keep?.(collection, change);
+    const { namespace, name } = change.object.metadata;
+    this.collection(collection).record(keyOf(namespace, name), change);
+    this.#age();
   }
 
   #age(): void {
