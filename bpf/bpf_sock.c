@@ -14,6 +14,7 @@
 
 #include "lib/backend.h"
 #include "lib/config_sock.h"
+#include "lib/frontend.h"
 #include "lib/maps.h"
 #include "lib/packet.h"
 
@@ -182,8 +183,7 @@ ALWAYS_INLINE enum translation translate(struct bpf_sock_addr *ctx, const struct
 			return NO_SERVICE;
 		set_loopback(peer, &address);
 	}
-	__builtin_memcpy(key.addr, &address, ADDR_BYTES);
-	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	service = frontend_at(&key, &address);
 	if (!service)
 		return NO_SERVICE;
 	cookie = bpf_get_socket_cookie(ctx);

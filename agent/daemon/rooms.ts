@@ -244,11 +244,14 @@ function openIdentityObjects({ config, kubernetes }: AgentParts): IdentityObject
   return new IdentityObjects({ server: kubernetes.server });
 }
 
-/** Where node ports answer: at all addresses of the node, and for its own sockets at its loopback's. */
+/**
+ * Where node ports answer: at all addresses of the node, for its own sockets at its loopback's, and for clients on it at those
+ * of any other node.
+ */
 function lbNode(name: string, addresses: readonly Address[], { ipv4, ipv6 }: Families): LbNode {
-  const loopback = [...(ipv4 ? ['127.0.0.1'] : []), ...(ipv6 ? ['::1'] : [])].map(parseAddress);
   const served = addresses.filter(({ family }) => (family === 4 ? ipv4 : ipv6));
-  return { name, addresses: [...served, ...loopback] };
+  const more = [...(ipv4 ? ['127.0.0.1', '0.0.0.0'] : []), ...(ipv6 ? ['::1', '::'] : [])];
+  return { name, addresses: [...served, ...more.map(parseAddress)] };
 }
 
 function environmentOf(

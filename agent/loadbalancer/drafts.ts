@@ -1,5 +1,5 @@
 /** What one service asks for, before it is known what others ask for: pure, without numbers. */
-import { addressEquals, type Address, type Cidr } from '../model/address.ts';
+import { addressEquals, isUnspecified, type Address, type Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
 import { socketKey, type BackendState, type FrontendKind, type Socket, type TrafficPolicy } from '../model/service.ts';
 import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint } from './service.ts';
@@ -54,7 +54,7 @@ export function draftService(name: string, service: LbService, slices: readonly 
       // The first kind that claims an address of its own service keeps it.
       if (frontends.has(key)) continue;
       const candidates = behind[address.family];
-      const [inside, outside] = policies(service, kind);
+      const [inside, outside] = policies(service, kind, address);
       frontends.set(key, {
         ...socket,
         key,
@@ -82,8 +82,14 @@ function rangesOf({ loadBalancerSourceRanges: ranges }: LbService): readonly Cid
  * Traffic policies for clients on this node and for clients from outside. What reaches an external address from inside the
  * cluster never needs the address of its client kept, so it may go anywhere, as with kube-proxy.
  */
-function policies(service: LbService, kind: FrontendKind): [inside: TrafficPolicy, outside: TrafficPolicy] {
+function policies(
+  service: LbService,
+  kind: FrontendKind,
+  address: Address,
+): [inside: TrafficPolicy, outside: TrafficPolicy] {
   if (kind === 'ClusterIP') return [service.internalTrafficPolicy, service.internalTrafficPolicy];
+  // Other nodes' clients from outside come to those nodes.
+  if (isUnspecified(address)) return ['Cluster', 'Cluster'];
   return ['Cluster', service.externalTrafficPolicy];
 }
 

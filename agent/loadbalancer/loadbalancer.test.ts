@@ -125,6 +125,26 @@ describe('frontends', () => {
     assert.ok(lb.frontends.every(({ affinitySeconds }) => affinitySeconds === 60));
   });
 
+  test('the unspecified address is a node port at any node: any backend, and no table, for only clients here ask it', () => {
+    const lb = new LoadBalancer({ name: 'n1', addresses: ['192.0.2.1', '0.0.0.0'].map(parseAddress) }, undefined, 251);
+    const ports = [{ ...web, nodePort: port(30080) }];
+    lb.setService('default', 'web', service({ type: 'NodePort', ports, externalTrafficPolicy: 'Local' }));
+    lb.setSlice('default', 'web-0', slice([at('10.0.0.1'), at('10.0.0.2', { nodeName: 'n2' })]));
+    lb.changes();
+    const both = '[10.0.0.1:8080/TCP 10.0.0.2:8080/TCP]';
+    assert.deepEqual(
+      dump(lb).filter((line) => line.startsWith('NodePort')),
+      [
+        `NodePort 0.0.0.0:30080/TCP default/web -> ${both}`,
+        `NodePort 192.0.2.1:30080/TCP default/web -> ${both} outside [10.0.0.1:8080/TCP]`,
+      ],
+    );
+    const table = lb.tables();
+    assert.deepEqual(lb.frontends.filter((frontend) => table(frontend) !== undefined).map(socketKey), [
+      '192.0.2.1:30080/TCP',
+    ]);
+  });
+
   test('internalTrafficPolicy Local: own endpoints or none', () => {
     const lb = only({ internalTrafficPolicy: 'Local' }, slice([at('10.0.0.2', { nodeName: 'n2' })]));
     assert.match(dump(lb).at(-1)!, /-> \[\]$/);

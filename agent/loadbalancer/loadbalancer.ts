@@ -1,3 +1,4 @@
+import { isUnspecified } from '../model/address.ts';
 import { WeirError } from '../model/errors.ts';
 import { betterBackend, draftService, NOTHING, sameNode } from './drafts.ts';
 import type { BackendDraft, FrontendDraft, ServiceDraft } from './drafts.ts';
@@ -101,14 +102,14 @@ export class LoadBalancer {
 
   /**
    * For a frontend, numbers of the backends that clients from outside get, by Maglev; undefined when they are spread at
-   * random. Cluster addresses are not for them, and need no table.
+   * random. Cluster addresses and other nodes' ports are not for them, and need no table.
    */
   tables(): (frontend: Frontend) => Uint32Array | undefined {
     const size = this.#maglevTableSize;
     if (size === undefined) return () => undefined;
     const names = new Map([...this.#backends.values()].map((backend) => [backend.id, socketKey(backend)]));
-    return ({ kind, externalBackends: ids }) => {
-      if (kind === 'ClusterIP' || ids.length === 0) return undefined;
+    return ({ kind, address, externalBackends: ids }) => {
+      if (kind === 'ClusterIP' || isUnspecified(address) || ids.length === 0) return undefined;
       const places = maglevTable(
         ids.map((id) => names.get(id)!),
         size,

@@ -58,6 +58,6 @@ export interface LbSlicePort {
 /** The node that the load balancer works for. */
 export interface LbNode {
   readonly name: string;
-  /** Where node ports answer. */
+  /** Where node ports answer. The unspecified address stands for those of all nodes, which clients on this node may ask. */
   readonly addresses: readonly Address[];
 }

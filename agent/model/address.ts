@@ -88,6 +88,11 @@ export function cidrCovers(outer: Cidr, inner: Cidr): boolean {
   return outer.length <= inner.length && cidrContains(outer, inner.address);
 }
 
+/** Whether it is 0.0.0.0 or ::. */
+export function isUnspecified({ bytes }: Address): boolean {
+  return bytes.every((byte) => byte === 0);
+}
+
 export function addressEquals(a: Address, b: Address): boolean {
   return a.family === b.family && a.bytes.every((byte, i) => byte === b.bytes[i]);
 }

@@ -573,6 +573,25 @@ export const lbFlowKey: Codec<LbFlowKey> = {
 /** Offsets of the fields of `struct lb_flow_key`, in bytes. */
 export const lbFlowKeyOffset = { client: 0, clientPort: 16, service: 18 } as const;
 
+/** `struct lb_asked`, 16 bytes. */
+export interface LbAsked {
+  /** 16 bytes, at 0 */
+  readonly addr: Uint8Array;
+}
+
+export const lbAsked: Codec<LbAsked> = {
+  size: 16,
+  read: (view, at = 0) => ({
+    addr: readBytes(view, at, 16),
+  }),
+  write: (view, value, at = 0) => {
+    writeBytes(view, value.addr, at, 16);
+  },
+};
+
+/** Offsets of the fields of `struct lb_asked`, in bytes. */
+export const lbAskedOffset = { addr: 0 } as const;
+
 /** `struct lb_affinity_key`, 20 bytes. */
 export interface LbAffinityKey {
   /** 16 bytes, at 0 */

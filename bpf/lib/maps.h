@@ -120,6 +120,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct lb_flow_key);
+	__type(value, struct lb_asked);
+} weir_lb_asked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, struct lb_affinity_key);
 	__type(value, struct lb_last);
 } weir_lb_affinity SEC(".maps");

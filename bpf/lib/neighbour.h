@@ -145,11 +145,6 @@ ALWAYS_INLINE bool is_own_ipv6(const union addr *address)
 	return (high | low) && address->halves[0] == high && address->halves[1] == low;
 }
 
-ALWAYS_INLINE bool is_unspecified(const union addr *address)
-{
-	return !(address->halves[0] | address->halves[1]);
-}
-
 OUT_OF_LINE int link_control_from_container(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	const union addr *source = &packet->flow.source;

@@ -19,11 +19,13 @@
 /* Not this packet's business. */
 #define NOT_A_SERVICE TCX_NEXT
 
-ALWAYS_INLINE bool is_loopback_address(__u8 family, const union addr *address)
+/* What no network brings in earnest: loopback, whose node ports are the node's own sockets' alone, and no address at all. */
+ALWAYS_INLINE bool is_never_asked(__u8 family, const union addr *address)
 {
 	if (family == FAMILY_IPV4)
-		return address->bytes[0] == 127;
-	return !address->halves[0] && !address->words[2] && address->words[3] == bpf_htonl(1);
+		return address->bytes[0] == 127 || !address->v4;
+	return !address->halves[0] && !address->words[2] &&
+	       (!address->words[3] || address->words[3] == bpf_htonl(1));
 }
 
 ALWAYS_INLINE bool is_in_source_ranges(const struct packet *packet, __u16 service)
@@ -63,7 +65,7 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 	int reason, verdict;
 
 	/* What cannot be parsed is not for a service, and the host's to refuse. */
-	if (parse(skb, packet) != DROP_NONE || is_loopback_address(packet->family, &packet->flow.destination))
+	if (parse(skb, packet) != DROP_NONE || is_never_asked(packet->family, &packet->flow.destination))
 		return NOT_A_SERVICE;
 	/* Pods of other nodes answer through the tunnel, if there is one. */
 	if (!tunnel || !tunnel_to_endpoint(packet->family, &packet->flow.source)) {
@@ -72,6 +74,7 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 			return verdict;
 	}
 	frontend_key(packet, &key);
+	__builtin_memcpy(key.addr, &packet->flow.destination, ADDR_BYTES);
 	service = bpf_map_lookup_elem(&weir_lb_services, &key);
 	if (!service)
 		return NOT_A_SERVICE;

@@ -107,6 +107,11 @@ ALWAYS_INLINE bool same_address(const union addr *a, const union addr *b)
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
+ALWAYS_INLINE bool is_unspecified(const union addr *address)
+{
+	return !address->halves[0] && !address->halves[1];
+}
+
 ALWAYS_INLINE bool is_icmp(__u8 family, __u8 protocol)
 {
 	return protocol == (family == FAMILY_IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);

@@ -7,6 +7,7 @@
 
 #include "backend.h"
 #include "config.h"
+#include "frontend.h"
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
@@ -139,15 +140,33 @@ ALWAYS_INLINE const struct lb_socket *backend_for(const struct packet *packet, s
 	return backend && backend->family == packet->family ? backend : NULL;
 }
 
-/* The key of slot 0 of the frontend that a packet may be for. */
+/* The key of slot 0 of the frontend that a packet may be for, but for its address. */
 ALWAYS_INLINE void frontend_key(const struct packet *packet, struct lb_service_key *key)
 {
 	__builtin_memset(key, 0, sizeof(*key));
-	__builtin_memcpy(key->addr, &packet->flow.destination, ADDR_BYTES);
 	key->port = packet->flow.destination_port;
 	key->protocol = packet->flow.protocol;
 	key->family = packet->family;
 	key->scope = LB_SCOPE_INTERNAL;
+}
+
+/* Remembers which node the packet asks, unless that is what is remembered. False when it cannot be. */
+ALWAYS_INLINE bool remember_asked(const struct packet *packet, __u16 service)
+{
+	struct lb_flow_key key BY_WORDS = { .client_port = packet->flow.source_port, .service = service };
+	const struct lb_asked *known;
+	struct lb_asked asked BY_WORDS;
+	union addr address;
+
+	__builtin_memcpy(key.client, &packet->flow.source, ADDR_BYTES);
+	known = bpf_map_lookup_elem(&weir_lb_asked, &key);
+	if (known) {
+		__builtin_memcpy(&address, known->addr, ADDR_BYTES);
+		if (same_address(&address, &packet->flow.destination))
+			return true;
+	}
+	__builtin_memcpy(asked.addr, &packet->flow.destination, ADDR_BYTES);
+	return !bpf_map_update_elem(&weir_lb_asked, &key, &asked, BPF_ANY);
 }
 
 /* Sends a packet to a backend of the frontend `service`. */
@@ -173,12 +192,16 @@ OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
 	struct lb_service_key key BY_WORDS;
 	const struct lb_service *service;
 	const struct lb_socket *backend;
+	union addr frontend;
 	int reason;
 
 	frontend_key(packet, &key);
-	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	service = frontend_at(&key, &packet->flow.destination);
 	if (!service)
 		return DROP_NONE;
+	__builtin_memcpy(&frontend, key.addr, ADDR_BYTES);
+	if (is_unspecified(&frontend) && !remember_asked(packet, service->id))
+		return DROP_CT_INSERT_FAILED;
 	backend = backend_for(packet, &key, service);
 	if (!backend)
 		return DROP_NO_SERVICE;
@@ -221,22 +244,50 @@ ALWAYS_INLINE int rewrite_quote(struct __sk_buff *skb, const struct packet *pack
 	return DROP_NONE;
 }
 
+/*
+ * What the client of an answer, or of what an error quotes, knows its service by. False when that is not known any more: the
+ * service is gone, or it is long ago that the client asked a node for it.
+ */
+ALWAYS_INLINE bool known_frontend(const struct packet *packet, struct lb_socket *frontend)
+{
+	bool error = packet->shape & PACKET_ICMP_ERROR;
+	struct lb_flow_key key BY_WORDS = {
+		.client_port = error ? packet->inner.source_port : packet->flow.destination_port,
+		.service = packet->rev_nat,
+	};
+	__u32 id = packet->rev_nat;
+	const struct lb_socket *entry = bpf_map_lookup_elem(&weir_lb_revnat, &id);
+	const struct lb_asked *asked;
+	union addr address;
+
+	if (!entry || entry->family != packet->family)
+		return false;
+	*frontend = *entry;
+	__builtin_memcpy(&address, frontend->addr, ADDR_BYTES);
+	if (!is_unspecified(&address))
+		return true;
+	__builtin_memcpy(key.client, error ? &packet->inner.source : &packet->flow.destination, ADDR_BYTES);
+	asked = bpf_map_lookup_elem(&weir_lb_asked, &key);
+	if (!asked)
+		return false;
+	__builtin_memcpy(frontend->addr, asked->addr, ADDR_BYTES);
+	return true;
+}
+
 /* Lets what a backend answers come from the frontend that its client spoke to. */
 OUT_OF_LINE int from_frontend(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
-	__u32 id = packet->rev_nat;
-	const struct lb_socket *frontend = bpf_map_lookup_elem(&weir_lb_revnat, &id);
+	struct lb_socket frontend BY_WORDS;
 	int reason;
 
-	/* The service is gone, and with it the address that the client knows. */
-	if (!frontend || frontend->family != packet->family)
+	if (!known_frontend(packet, &frontend))
 		return DROP_NO_SERVICE;
 	if (packet->shape & PACKET_ICMP_ERROR)
-		return rewrite_quote(skb, packet, frontend);
-	reason = rewrite_end(skb, packet, frontend, END_SOURCE);
+		return rewrite_quote(skb, packet, &frontend);
+	reason = rewrite_end(skb, packet, &frontend, END_SOURCE);
 	if (reason != DROP_NONE)
 		return reason;
-	__builtin_memcpy(&packet->flow.source, frontend->addr, ADDR_BYTES);
-	packet->flow.source_port = frontend->port;
+	__builtin_memcpy(&packet->flow.source, frontend.addr, ADDR_BYTES);
+	packet->flow.source_port = frontend.port;
 	return DROP_NONE;
 }

@@ -285,7 +285,7 @@ _Static_assert(sizeof(struct ct_entry) == 72, "");
  * name one each. Whoever writes them writes backends first, then slots, then slot 0: a reader never finds a slot empty.
  */
 struct lb_service_key {
-	__u8   addr[ADDR_BYTES];
+	__u8   addr[ADDR_BYTES]; /* all zero: a node port at the address of any node of the cluster, for clients of this node */
 	__be16 port;
 	__u16  slot;
 	__u8   protocol;
@@ -350,6 +350,11 @@ struct lb_flow_key {
 	__u16  service; /* lb_service.id: it stands for address, port and protocol */
 };
 _Static_assert(sizeof(struct lb_flow_key) == 20, "hashed as a whole: no implicit padding");
+
+/* weir_lb_asked: the node that a client asked, where the frontend is a node port at any node's address (all zero); same keys. */
+struct lb_asked {
+	__u8 addr[ADDR_BYTES];
+};
 
 /* weir_lb_affinity: which backend a client had last (sessionAffinity: ClientIP). */
 struct lb_affinity_key {

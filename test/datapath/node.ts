@@ -56,6 +56,7 @@ const MAX_ENTRIES: Partial<Record<MapName, number>> = {
   weir_lb_services: 1024,
   weir_lb_backends: 1024,
   weir_lb_flows: 1024,
+  weir_lb_asked: 1024,
 };
 
 /** An endpoint of the test node. */

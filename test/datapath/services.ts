@@ -62,8 +62,9 @@ export function backend(node: TestNode, id: number, address: string, protocol: n
 export async function forgetServices(node: TestNode): Promise<void> {
   await node.forgetConnections();
   const { weir_lb_services, weir_lb_backends, weir_lb_flows, weir_lb_affinity, weir_lb_members } = node.maps;
-  const { weir_lb_source_ranges, weir_lb_maglev } = node.maps;
-  for (const map of [weir_lb_services, weir_lb_backends, weir_lb_flows, weir_lb_affinity, weir_lb_members]) {
+  const { weir_lb_source_ranges, weir_lb_maglev, weir_lb_asked } = node.maps;
+  const remembered = [weir_lb_flows, weir_lb_asked, weir_lb_affinity, weir_lb_members];
+  for (const map of [weir_lb_services, weir_lb_backends, ...remembered]) {
     for await (const { key } of map.entries()) map.delete(key);
   }
   for (const map of [weir_lb_source_ranges, weir_lb_maglev]) {

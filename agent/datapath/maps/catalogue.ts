@@ -7,6 +7,7 @@ import type { DescribeEntry, DumpedEntry } from './dump.ts';
 import { describeIpcacheEntry } from './ipcache.ts';
 import {
   describeLbAffinity,
+  describeLbAsked,
   describeLbBackend,
   describeLbFlow,
   describeLbService,
@@ -64,6 +65,7 @@ export class MapCatalogue {
       weir_lb_backends: describeLbBackend,
       weir_lb_revnat: describeLbSocket,
       weir_lb_flows: describeLbFlow,
+      weir_lb_asked: describeLbAsked,
       weir_lb_affinity: describeLbAffinity(monotonic),
       weir_lb_source_ranges: describeLbSourceRange,
     };

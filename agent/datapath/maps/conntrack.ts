@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { formatAddress, type Address } from '../../model/address.ts';
+import { formatAddress, parseAddress, type Address } from '../../model/address.ts';
 import type { Direction } from '../../model/mapstate.ts';
 import { port, protocolName } from '../../model/port.ts';
 import { socketKey } from '../../model/service.ts';
@@ -14,6 +14,9 @@ import {
   CT_SOURCE_IS_LOCAL,
   CT_VERDICT_MASK,
   DIRECTION_EGRESS,
+  IDENTITY_HOST,
+  IDENTITY_KUBE_APISERVER,
+  IDENTITY_REMOTE_NODE,
 } from '../../../bpf/gen/constants.ts';
 import { ct4Key, ct6Key, ctEntry, ctEntryOffset, decode } from '../../../bpf/gen/structs.ts';
 import type { MapHandle } from '../../kernel/bpf-map.ts';
@@ -49,6 +52,9 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
   [CT_SOURCE_IS_LOCAL, 'FromHostSocket'],
 ];
 
+/** Who may be at the address of a node. */
+const NODES: ReadonlySet<number> = new Set([IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_KUBE_APISERVER]);
+
 const VERDICTS = new Map<number, Connection['verdict']>([
   [CT_ALLOWED, 'allowed'],
   [CT_AUDITED, 'audited'],
@@ -73,6 +79,11 @@ export function decodeConnection(family: 4 | 6, keyBytes: Uint8Array, valueBytes
     proxyPort: value.proxyPort,
     flags: value.flags,
   };
+}
+
+function isOfNode(value: Uint8Array): boolean {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+  return NODES.has(view.getUint32(ctEntryOffset.peerIdentity, true));
 }
 
 /** Both keys begin with the local address, followed by the remote one, in network order. */
@@ -166,11 +177,17 @@ export class ConntrackMap {
     return await this.#deleteWhere((key) => own.some((bytes) => bytes.equals(key.subarray(0, size))));
   }
 
-  /** Deletes the connections with remote ends, such as `10.96.0.1:80/TCP` of {@link socketKey}. */
+  /**
+   * Deletes the connections with remote ends, such as `10.96.0.1:80/TCP` of {@link socketKey}. The unspecified address stands
+   * for those of all nodes.
+   */
   async deleteRemote(sockets: ReadonlySet<string>): Promise<Collection> {
-    return await this.#deleteWhere((bytes) => {
+    const anyNode = parseAddress(this.family === 4 ? '0.0.0.0' : '::');
+    return await this.#deleteWhere((bytes, value) => {
       const { remotePort, protocol } = this.family === 4 ? decode(ct4Key, bytes) : decode(ct6Key, bytes);
-      return sockets.has(socketKey({ address: remoteAddress(this.family, bytes), port: port(remotePort), protocol }));
+      const isAmong = (address: Address): boolean =>
+        sockets.has(socketKey({ address, port: port(remotePort), protocol }));
+      return isAmong(remoteAddress(this.family, bytes)) || (isOfNode(value) && isAmong(anyNode));
     });
   }
 

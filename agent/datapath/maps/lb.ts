@@ -16,6 +16,7 @@ import {
   decode,
   encode,
   lbAffinityKey,
+  lbAsked,
   lbFlowKey,
   lbLast,
   lbMember,
@@ -184,6 +185,16 @@ export const describeLbFlow: DescribeEntry = (keyBytes, valueBytes) => {
   const text = socketText(addressFromField(client, family), clientPort);
   const backend = decode(u32, valueBytes);
   return { key: `${text} -> ${service}`, value: `backend=${backend}`, fields: { client: text, service, backend } };
+};
+
+/** The node that a client of a node port at any node asked. */
+export const describeLbAsked: DescribeEntry = (keyBytes, valueBytes) => {
+  const { client, clientPort, service } = decode(lbFlowKey, keyBytes);
+  const { addr } = decode(lbAsked, valueBytes);
+  const family = [...client.subarray(4), ...addr.subarray(4)].every((byte) => byte === 0) ? 4 : 6;
+  const text = socketText(addressFromField(client, family), clientPort);
+  const asked = formatAddress(addressFromField(addr, family));
+  return { key: `${text} -> ${service}`, value: `asked=${asked}`, fields: { client: text, service, asked } };
 };
 
 /** A client is an address, or a network namespace of which the kernel knows the number. */

@@ -32,7 +32,7 @@ export class Drops implements AsyncDisposable {
   /** The drops of a pair's packets, whichever node dropped them, either way. */
   of({ source, target }: Pair, protocol: Protocol, family: Family): readonly MonitorEvent[] {
     const name = protocol === 'icmp' ? (family === 4 ? 'ICMP' : 'ICMPv6') : protocol.toUpperCase();
-    const senders = [...source.sources, ...(target.asked?.sources ?? [])];
+    const senders = [...source.sources, ...(target.asked ?? [])];
     const answers = [target.address(family), ...target.place.sources];
     return this.#events.filter(
       (event) =>

@@ -34,7 +34,7 @@ for (const { name, flags } of MODES) {
   test(`the matrix, ${name}`, async (t) => {
     await using stack = new AsyncDisposableStack();
     const cluster = stack.use(await Cluster.start({ flags, socketLb: true }));
-    const scene = await setScene(cluster, stack, name === 'tunnel');
+    const scene = await setScene(cluster, stack);
     await cluster.publish();
     await using drops = new Drops(cluster);
     const tries = scene.pairs.flatMap((pair) =>

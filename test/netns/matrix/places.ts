@@ -35,8 +35,8 @@ export interface Target {
   readonly reachableBy: (source: Place) => boolean;
   /** Why a source is refused whatever the policy, as drops name it. */
   readonly refusal?: (source: Place) => string | undefined;
-  /** The node whose port it is, and the addresses under which it passes on what it has no backend for. */
-  readonly asked?: { readonly node: string; readonly sources: readonly string[] };
+  /** Addresses of the node whose port it is, under which it passes on what comes from outside and it has no backend for. */
+  readonly asked?: readonly string[];
 }
 
 export interface Pair {
@@ -56,7 +56,7 @@ export interface Scene {
  * second node's host; the world. Sockets of pods and hosts belong to the cgroup of their node, but for those of a second
  * process of each of two pods. The service `near` leads to the pod beside, `far` to the third node's.
  */
-export async function setScene(cluster: Cluster, stack: AsyncDisposableStack, tunnel: boolean): Promise<Scene> {
+export async function setScene(cluster: Cluster, stack: AsyncDisposableStack): Promise<Scene> {
   const [one, two, three] = cluster.members as readonly [Member, Member, Member];
   const pods = { pod: one, beside: one, remote: two, third: three } as const;
   for (const name of Object.keys(pods)) cluster.manifest(`${name}.yaml`, podManifest(name, { ...MATRIX_LABEL, name }));
@@ -91,7 +91,7 @@ export async function setScene(cluster: Cluster, stack: AsyncDisposableStack, tu
   const world = place('world', 'world', undefined, worldActor, Object.values(WORLD_ADDRESSES));
   const targets = [
     ...[beside, remote, third, near, far, world].map((each) => direct(each)),
-    ...(await serveFrontends(cluster, beside, third, tunnel)),
+    ...(await serveFrontends(cluster, beside, third)),
   ];
   const sources = [a, remote, near, far, world, ...byPacket];
   return {

@@ -29,10 +29,9 @@ export function expectation(pair: Pair, policy: MatrixPolicy): 'ok' | 'drop' {
   return isOwnHost(pair) && policy.ownHost ? 'ok' : 'drop';
 }
 
-/** Whether the pod that answers sees its own node. Who asks another node's port comes by that node, and under its address. */
+/** Whether the pod that answers sees its own node: whichever node's port that asks for, it is translated where it asks. */
 function isOwnHost({ source, target }: Pair): boolean {
-  const asked = target.asked?.node ?? source.node;
-  return source.kind === 'host' && source.node === target.place.node && asked === source.node;
+  return source.kind === 'host' && source.node === target.place.node;
 }
 
 /** Milliseconds until a packet counts as lost, and until one that should have come counts so. */
