@@ -28,6 +28,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'agent/loadbalancer', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/ipam', may: ['agent/model', 'agent/policy'] },
   { room: 'agent/k8s', may: ['agent/model', 'agent/policy/api', 'agent/policy/contract.ts'] },
+  { room: 'agent/kvstore', may: ['agent/model', 'agent/reconcile', 'agent/state'] },
   { room: 'agent/kernel', may: ['agent/model'] },
   { room: 'agent/datapath', may: ['agent/model', 'agent/reconcile', 'agent/kernel', 'bpf/gen'] },
   { room: 'agent/flow', may: ['agent/model', 'agent/reconcile', 'agent/kernel', 'bpf/gen'] },

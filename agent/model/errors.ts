@@ -44,6 +44,13 @@ export const ERROR_CATALOGUE = {
   },
   SOURCE_STOPPED: { status: 503, remedy: 'start the agent again' },
 
+  // Key-value store
+  KVSTORE_UNREACHABLE: {
+    status: 503,
+    remedy: 'see whether etcd answers at the named address; the agent goes on trying, and what it knows stays in force',
+  },
+  KVSTORE_REFUSED: { status: 502, remedy: 'see the log of etcd, and what its users may do' },
+
   // API and endpoints
   REQUEST_INVALID: { status: 400, remedy: 'correct the named field of the request' },
   ENDPOINT_NOT_FOUND: { status: 404, remedy: 'list the endpoints with `weir endpoint list`' },

@@ -1,0 +1,124 @@
+/** A real etcd for tests: on one address, with its data in a folder that goes with it. */
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, createWriteStream, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { EtcdClient } from '../../agent/kvstore/etcd/client.ts';
+import { systemClock } from '../../agent/model/clock.ts';
+import { start, stop } from './exec.ts';
+import { uniqueName } from './run.ts';
+import { waitFor } from './wait.ts';
+
+export interface EtcdOptions {
+  /** Words that put it into a network namespace. */
+  readonly enter?: readonly string[];
+  readonly host?: string;
+  /** Absent: any that is free on this machine's loopback. */
+  readonly port?: number;
+}
+
+export class Etcd implements AsyncDisposable {
+  readonly url: string;
+  readonly #enter: readonly string[];
+  readonly #peerUrl: string;
+  readonly #directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('etcd')}-`));
+  #child: ChildProcess | undefined;
+
+  private constructor(url: string, peerUrl: string, enter: readonly string[]) {
+    this.url = url;
+    this.#peerUrl = peerUrl;
+    this.#enter = enter;
+  }
+
+  static async start({ enter = [], host = '127.0.0.1', port }: EtcdOptions = {}): Promise<Etcd> {
+    const [client, peer] = port === undefined ? await freePorts() : [port, port + 1];
+    const etcd = new Etcd(`http://${host}:${client}`, `http://${host}:${peer}`, enter);
+    await etcd.resume();
+    return etcd;
+  }
+
+  /** Ends it at once, as a crash does, and keeps its data. */
+  async halt(): Promise<void> {
+    if (this.#child !== undefined) await stop(this.#child, 'SIGKILL');
+    this.#child = undefined;
+  }
+
+  /** Goes on with its data. */
+  async resume(): Promise<void> {
+    const log = createWriteStream(path.join(this.#directory, 'log'), { flags: 'a' });
+    await new Promise((resolve) => log.once('open', resolve));
+    const argv = [
+      ...this.#enter,
+      ...['etcd', '--name', 'test', '--data-dir', path.join(this.#directory, 'data')],
+      ...['--listen-client-urls', this.url, '--advertise-client-urls', this.url],
+      ...['--listen-peer-urls', this.#peerUrl, '--initial-advertise-peer-urls', this.#peerUrl],
+      ...['--initial-cluster', `test=${this.#peerUrl}`, '--unsafe-no-fsync'],
+      // The first leader is soon there.
+      ...['--heartbeat-interval', '50', '--election-timeout', '250'],
+    ];
+    this.#child = start(argv, { stdio: ['ignore', log, log] });
+    log.close();
+    const child = this.#child;
+    await waitFor(
+      'etcd to answer',
+      async () => {
+        if (child.exitCode !== null) throw new Error(`etcd ended; its log:\n${this.#logTail()}`);
+        return this.#enter.length > 0 ? this.#isUp() : await this.#answers();
+      },
+      60_000,
+    );
+  }
+
+  /** Loses all that it held, as a store does that is set up anew. */
+  async wipe(): Promise<void> {
+    await this.halt();
+    rmSync(path.join(this.#directory, 'data'), { recursive: true, force: true });
+    await this.resume();
+  }
+
+  /** A client of its own; the caller ends it. */
+  client(): EtcdClient {
+    return new EtcdClient({ config: { endpoints: [this.url] }, clock: systemClock });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.halt();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  async #answers(): Promise<boolean> {
+    using client = this.client();
+    await client.get('ready');
+    return true;
+  }
+
+  /** From within another network its log has to do. */
+  #isUp(): boolean {
+    return /ready to serve client requests/.test(this.#logTail(5));
+  }
+
+  #logTail(lines = 20): string {
+    const log = path.join(this.#directory, 'log');
+    return existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '';
+  }
+}
+
+/** Two ports that nobody listens on. */
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()] as const;
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve, reject) => {
+          server.once('error', reject);
+          server.listen(0, '127.0.0.1', () => {
+            const address = server.address();
+            resolve(typeof address === 'object' && address !== null ? address.port : 0);
+          });
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return [ports[0]!, ports[1]!];
+}
