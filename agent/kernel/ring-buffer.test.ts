@@ -95,6 +95,25 @@ test('a drain stops at its cap and goes on in the next turn', async () => {
   assert.equal(b.ring.stats.capped, 2);
 });
 
+test('records that gather wake the reader once, and none waits for ever', async () => {
+  const gatherMs = 20;
+  using b = bench({ gatherMs, maxPerTurn: 100 });
+  const started = performance.now();
+  let sent = 0;
+  for (; performance.now() - started < 10 * gatherMs; sent++) {
+    b.emit(1);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await b.seen(sent);
+  const elapsed = performance.now() - started;
+  assert.deepEqual(b.numbers, Array.from({ length: sent }, (_, i) => i)); // prettier-ignore
+  const { wakeups } = b.ring.stats;
+  assert(wakeups > 1 && wakeups <= elapsed / (gatherMs - 1) + 1, `${wakeups} wakeups in ${elapsed} ms`);
+  // More than a turn may read.
+  b.emit(250);
+  await b.seen(sent + 250);
+});
+
 test('a full buffer refuses records, says so, and loses none that it took', async () => {
   using b = bench();
   assert.equal(b.emit(20_000), 1);

@@ -24,6 +24,8 @@ export interface RingBufferStats {
   readonly records: number;
   /** Reserved by a program and then given up. */
   readonly discarded: number;
+  /** How often the kernel woke the reader. */
+  readonly wakeups: number;
   /** Bytes waiting now, headers included. */
   readonly backlog: number;
   /** Most bytes found waiting. */
@@ -37,6 +39,12 @@ export interface RingBufferStats {
 export interface RingBufferOptions {
   /** Records a turn of the event loop, so that other work gets its share; 4096 when absent. */
   readonly maxPerTurn?: number;
+  /**
+   * How long to let records gather after the first of them; 0 when absent. The kernel wakes a reader for a record only if
+   * it has read all that were before. A reader that is always quick is woken for every single one, and the packets that
+   * cause them pay for that.
+   */
+  readonly gatherMs?: number;
 }
 
 /** Open buffers: koffi's poll handles stop in silence once they are collected. */
@@ -51,22 +59,26 @@ export class RingBuffer implements Disposable {
   readonly #producer: BigUint64Array;
   readonly #headers: Int32Array;
   readonly #data: DataView;
+  readonly #gatherMs: number;
   readonly #poll: ReturnType<typeof koffi.node.poll>;
-  readonly #stats = { records: 0, discarded: 0, peakBacklog: 0, nearlyFull: 0, capped: 0 };
+  readonly #stats = { records: 0, discarded: 0, wakeups: 0, peakBacklog: 0, nearlyFull: 0, capped: 0 };
   /** Bytes read so far; exact until 2^53. */
   #position: number;
   #open = true;
+  /** Set while records gather and nobody watches the descriptor. */
+  #gathering: NodeJS.Timeout | undefined;
 
   private constructor(
     fd: number,
     size: number,
     read: RecordReader,
-    maxPerTurn: number,
+    { maxPerTurn = 4096, gatherMs = 0 }: RingBufferOptions,
     mappings: readonly [Mapping, Mapping],
   ) {
     this.size = size;
     this.#read = read;
     this.#maxPerTurn = maxPerTurn;
+    this.#gatherMs = gatherMs;
     this.#mappings = mappings;
     const page = getPageSize();
     const [consumer, producer] = mappings;
@@ -76,7 +88,7 @@ export class RingBuffer implements Disposable {
     this.#headers = new Int32Array(shared, page);
     this.#data = new DataView(shared, page);
     this.#position = Number(Atomics.load(this.#consumer, 0));
-    this.#poll = koffi.node.poll(fd, { readable: true }, () => this.drain());
+    this.#poll = koffi.node.poll(fd, { readable: true }, this.#onReadable);
     open.add(this);
   }
 
@@ -86,18 +98,44 @@ export class RingBuffer implements Disposable {
    *
    * @throws KernelError SYSCALL_FAILED
    */
-  static open(fd: number, read: RecordReader, { maxPerTurn = 4096 }: RingBufferOptions = {}): RingBuffer {
+  static open(fd: number, read: RecordReader, options: RingBufferOptions = {}): RingBuffer {
     const size = mapInfo(fd).maxEntries;
     const page = getPageSize();
     const consumer = new Mapping(fd, page, PROTECTION.read | PROTECTION.write, 0);
     try {
       // The data pages are mapped twice in a row: a record that wraps around is still in one piece.
       const producer = new Mapping(fd, page + 2 * size, PROTECTION.read, page);
-      return new RingBuffer(fd, size, read, maxPerTurn, [consumer, producer]);
+      return new RingBuffer(fd, size, read, options, [consumer, producer]);
     } catch (error) {
       consumer.unmap();
       throw error;
     }
+  }
+
+  readonly #onReadable = (): void => {
+    this.#stats.wakeups++;
+    if (this.#gatherMs === 0) {
+      this.drain();
+      return;
+    }
+    // The descriptor stays readable meanwhile: nobody may look at it.
+    this.#poll.stop();
+    this.#gathering = setTimeout(() => this.#endGathering(), this.#gatherMs);
+  };
+
+  #endGathering(): void {
+    try {
+      this.drain();
+    } finally {
+      this.#gathering = undefined;
+      if (this.#isOpen()) this.#watch();
+    }
+  }
+
+  /** What a drain left at its cap is for the next turn; else the next record is waited for. */
+  #watch(): void {
+    if (this.backlog > 0) this.#gathering = setTimeout(() => this.#endGathering(), 0);
+    else this.#poll.start({ readable: true }, this.#onReadable);
   }
 
   /**
@@ -163,6 +201,7 @@ export class RingBuffer implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     open.delete(this);
+    clearTimeout(this.#gathering);
     this.#poll.close();
     for (const mapping of this.#mappings) mapping.unmap();
   }
