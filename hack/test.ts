@@ -19,7 +19,7 @@ const root = path.resolve(import.meta.dirname, '..');
 /** Real kernels and real time want a machine to themselves; pure tests do not. */
 const GROUPS = [
   { name: 'checks', files: ['hack/**/*.test.ts'], concurrency: 1 },
-  { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts'], concurrency: 2 },
+  { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts', 'test/bench/*.test.ts'], concurrency: 2 },
   { name: 'script', files: ['test/script/**/*.test.ts'], concurrency: 2 },
   { name: 'fakes', files: ['test/fakes/**/*.test.ts'], concurrency: 2 },
   { name: 'conformance', files: ['test/conformance/**/*.test.ts'], concurrency: 1 },

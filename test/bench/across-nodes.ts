@@ -1,79 +1,68 @@
 /**
- * Pod to pod across two nodes, routed and tunnelled, against namespaces behind two routers that route plainly or through a
- * VXLAN device of the kernel, in interleaved rounds. Weir enforces a policy on both pods.
+ * Pod to pod across two nodes, routed and tunnelled, against namespaces behind two routers that route plainly, with rules,
+ * or through a VXLAN device of the kernel. Weir's pods have no policy, or 16,000 entries of it.
  */
 import { Cluster, type Member } from '../harness/cluster.ts';
-import { Netns, connect } from '../harness/netns.ts';
-import { Pod, podManifest } from '../harness/pod.ts';
-import { compare, POLICY, type Path } from './path.ts';
+import { interleave, type Table } from './interleave.ts';
+import { CONNECTIONS, EXCHANGE, SMALL_PACKETS, STREAM } from './measures.ts';
+import { serve, type Path } from './path.ts';
+import { nodesPath } from './plain.ts';
 import type { Bench } from './suite.ts';
+import { addPods, enforceMany, MANY, POD_MANIFESTS } from './weir.ts';
 
-const ROUNDS = 7;
+const ROUNDS = 5;
 
 export const bench: Bench = {
   name: 'across-nodes',
-  title: 'two nodes, policy enforced, against plain routing and plain VXLAN',
-  async run(print) {
+  title: 'two nodes, against plain routing, routing with 200 rules, and plain VXLAN',
+  async run(print, { quick }) {
     await using stack = new AsyncDisposableStack();
-    const routed = plainPath(stack, 'routing', 1, false);
-    const tunnelled = plainPath(stack, 'vxlan', 2, true);
-    const native = await weirPath(stack, 'native', ['--auto-direct-node-routes']);
-    const tunnel = await weirPath(stack, 'tunnel', []);
-    await compare(
-      [
-        [routed, native],
-        [tunnelled, tunnel],
-      ],
-      ROUNDS,
-      print,
-    );
+    const routed = nodesPath(stack, { name: 'routing' });
+    const ruled = nodesPath(stack, { name: 'rules', rules: true });
+    const vxlan = nodesPath(stack, { name: 'vxlan', vxlan: true });
+    const native = await pods(stack, 'native', ['--auto-direct-node-routes'], print);
+    const tunnel = await pods(stack, 'tunnel', [], print);
+    const measures = [STREAM, SMALL_PACKETS, EXCHANGE, CONNECTIONS];
+    const tables: readonly Table[] = [
+      {
+        measures,
+        paths: [routed, ruled, native.none, native.many],
+        ratios: [
+          [native.none, routed],
+          [native.none, ruled],
+          [native.many, native.none],
+        ],
+      },
+      {
+        measures,
+        paths: [vxlan, tunnel.none, tunnel.many],
+        ratios: [
+          [tunnel.none, vxlan],
+          [tunnel.many, tunnel.none],
+        ],
+      },
+    ];
+    for (const { server } of tables.flatMap(({ paths }) => paths)) await serve(stack, server);
+    interleave(tables, quick ? 1 : ROUNDS, print);
   },
 };
 
-/** A client and a server, each behind a router of its own, the routers joined by a bridge as nodes are. */
-function plainPath(stack: AsyncDisposableStack, name: string, number: number, vxlan: boolean): Path {
-  const fabric = stack.use(new Netns(`${name}-fabric`));
-  fabric.ip('link add br0 type bridge');
-  fabric.ip('link set br0 up');
-  const side = (which: 1 | 2): Netns => {
-    const other = which === 1 ? 2 : 1;
-    const router = stack.use(new Netns(`${name}-router${which}`));
-    const end = stack.use(new Netns(`${name}-end${which}`));
-    connect(
-      { ns: router, name: 'eth0', addresses: [`192.0.2.${which}/24`] },
-      { ns: fabric, name: `port${which}`, addresses: [] },
-    );
-    fabric.ip(`link set port${which} master br0`);
-    const subnet = `10.20${number}`;
-    connect(
-      { ns: router, name: 'pod', addresses: [`${subnet}.${which}.1/24`] },
-      { ns: end, name: 'eth0', addresses: [`${subnet}.${which}.2/24`] },
-    );
-    end.ip(`route add default via ${subnet}.${which}.1`);
-    router.sysctl({ 'ipv4/ip_forward': 1 });
-    if (vxlan) {
-      router.ip(`link add vx0 type vxlan id 7 remote 192.0.2.${other} dstport 8472 dev eth0`);
-      router.ip(`addr add 10.210.0.${which}/24 dev vx0`);
-      router.ip('link set vx0 up');
-      end.ip('link set eth0 mtu 1450');
-    }
-    router.ip(`route add ${subnet}.${other}.0/24 via ${vxlan ? '10.210.0' : '192.0.2'}.${other}`);
-    return end;
-  };
-  return { name, client: side(1), server: side(2), address: `10.20${number}.2.2` };
-}
-
-async function weirPath(
+async function pods(
   stack: AsyncDisposableStack,
   mode: 'native' | 'tunnel',
   flags: readonly string[],
-): Promise<Path> {
+  print: (line: string) => void,
+): Promise<{ none: Path; many: Path }> {
   const cluster = stack.use(await Cluster.start({ nodes: 2, flags: ['--routing-mode', mode, ...flags] }));
   const [one, two] = cluster.members as [Member, Member];
-  for (const pod of ['client', 'server']) cluster.manifest(`${pod}.yaml`, podManifest(pod, { app: pod }));
-  cluster.manifest('policy.yaml', POLICY);
-  const client = stack.use(await Pod.create(one.node, 'client'));
-  const server = stack.use(await Pod.create(two.node, 'server'));
+  for (const [file, text] of POD_MANIFESTS) cluster.manifest(file, text);
+  const none = await addPods(stack, [one.node, two.node], 'none', mode);
+  const many = await addPods(stack, [one.node, two.node], 'many', `${mode} 16,000`);
   await cluster.publish();
-  return { name: mode, client: client.ns, server: server.ns, address: server.ipv4 };
+  const nodes = cluster.members.map(({ node }) => node);
+  const milliseconds = await enforceMany(nodes, (file, text) => cluster.manifest(file, text));
+  print(
+    `${mode}: ${MANY} policy entries for each of 2 pods, from the file to the kernel: ${milliseconds.toFixed(0)} ms`,
+  );
+  return { none, many };
 }

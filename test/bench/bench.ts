@@ -1,7 +1,8 @@
-/** `npm run bench [-- NAME…]`: every bench, or those named. */
+/** `npm run bench [-- [--quick] NAME…]`: every bench, or those named. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import type { Bench } from './suite.ts';
 
 const NAMES = [
@@ -16,14 +17,25 @@ const NAMES = [
   'dns',
 ] as const;
 
-const wanted = process.argv.slice(2);
-if (wanted.includes('--help') || wanted.includes('-h')) {
-  console.log(`usage: npm run bench [-- ${NAMES.join(' | ')}]`);
+/** Several at once. */
+const GROUPS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['datapath', ['pod-to-pod', 'across-nodes', 'service', 'packet-cost']],
+]);
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
+});
+if (values.help) {
+  console.log(`usage: npm run bench [-- [--quick] ${[...GROUPS.keys(), ...NAMES].join(' | ')}]
+
+--quick: one round of benches that have rounds, to see that they work`);
   process.exit(0);
 }
+const wanted = positionals.flatMap((name) => GROUPS.get(name) ?? [name]);
 const unknown = wanted.filter((name) => !NAMES.some((known) => known === name));
 if (unknown.length > 0) {
-  console.error(`unknown bench ${unknown.join(', ')}; there are ${NAMES.join(', ')}`);
+  console.error(`unknown bench ${unknown.join(', ')}; there are ${[...GROUPS.keys(), ...NAMES].join(', ')}`);
   process.exit(2);
 }
 for (const name of NAMES) {
@@ -32,6 +44,6 @@ for (const name of NAMES) {
   if (!existsSync(file)) throw new Error(`bench ${name} is listed but has no file`);
   const { bench } = (await import(pathToFileURL(file).href)) as { bench: Bench };
   console.log(`\n== ${bench.name}: ${bench.title}`);
-  await bench.run((line) => console.log(line));
+  await bench.run((line) => console.log(line), { quick: values.quick });
 }
 process.exit(0);

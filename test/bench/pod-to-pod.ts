@@ -1,47 +1,74 @@
 /**
- * Pod to pod on one node, against two namespaces joined by plain veth pairs and routing, in interleaved rounds: TCP
- * stream (iperf3), request/response over TCP and UDP (sockperf ping-pong). Weir enforces a policy on both pods.
+ * Pod to pod on one node, against namespaces joined by plain veth pairs and routing, and by a bridge with rules. Weir's pods
+ * have no policy, or 16,000 entries of it.
  */
-import { Netns, connect } from '../harness/netns.ts';
 import { WeirNode } from '../harness/node.ts';
-import { Pod, podManifest } from '../harness/pod.ts';
-import { compare, POLICY, type Path } from './path.ts';
+import { interleave } from './interleave.ts';
+import { CONNECTIONS, EXCHANGE, SMALL_PACKETS, STREAM } from './measures.ts';
+import { serve, type Path } from './path.ts';
+import { bridgedPath, routedPath } from './plain.ts';
 import type { Bench } from './suite.ts';
+import { addPods, enforceMany, MANY, POD_MANIFESTS } from './weir.ts';
 
-const ROUNDS = 15;
+const ROUNDS = 9;
 
 export const bench: Bench = {
   name: 'pod-to-pod',
-  title: 'one node, policy enforced, against plain veth + routing',
-  async run(print) {
+  title: 'one node, against plain veth + routing and a bridge with 200 rules',
+  async run(print, { quick }) {
     await using stack = new AsyncDisposableStack();
-    await compare([[plainPath(stack), await weirPath(stack)]], ROUNDS, print);
+    const plain = routedPath(stack, 'plain');
+    const bridge = bridgedPath(stack, 'bridge');
+    const { none, many } = await pods(stack, 'weir', [], print);
+    const quiet = await pods(stack, 'quiet', QUIET, print);
+    const paths = [plain, bridge, none, many];
+    for (const { server } of [...paths, quiet.none, quiet.many]) await serve(stack, server);
+    interleave(
+      [
+        {
+          measures: [STREAM, SMALL_PACKETS, EXCHANGE],
+          paths,
+          ratios: [
+            [none, plain],
+            [none, bridge],
+            [many, none],
+          ],
+        },
+        {
+          measures: [CONNECTIONS],
+          paths: [plain, bridge, quiet.none, quiet.many, none, many],
+          ratios: [
+            [quiet.none, plain],
+            [none, plain],
+            [none, bridge],
+            [quiet.many, quiet.none],
+            [many, none],
+          ],
+        },
+      ],
+      quick ? 1 : ROUNDS,
+      print,
+    );
   },
 };
 
-function plainPath(stack: AsyncDisposableStack): Path {
-  const [router, client, server] = [new Netns('router'), new Netns('plain-client'), new Netns('plain-server')];
-  for (const ns of [router, client, server]) stack.use(ns);
-  connect(
-    { ns: router, name: 'c', addresses: ['10.200.1.1/24'] },
-    { ns: client, name: 'eth0', addresses: ['10.200.1.2/24'] },
-  );
-  connect(
-    { ns: router, name: 's', addresses: ['10.200.2.1/24'] },
-    { ns: server, name: 'eth0', addresses: ['10.200.2.2/24'] },
-  );
-  client.ip('route add default via 10.200.1.1');
-  server.ip('route add default via 10.200.2.1');
-  router.sysctl({ 'ipv4/ip_forward': 1 });
-  return { name: 'plain', client, server, address: '10.200.2.2' };
-}
+/** Flags of an agent whose programs report nothing. */
+const QUIET: readonly string[] = [];
 
-async function weirPath(stack: AsyncDisposableStack): Promise<Path> {
-  const node = stack.use(new WeirNode({ name: 'bench' }));
-  for (const name of ['client', 'server']) node.manifest(`${name}.yaml`, podManifest(name, { app: name }));
-  node.manifest('policy.yaml', POLICY);
+async function pods(
+  stack: AsyncDisposableStack,
+  name: string,
+  flags: readonly string[],
+  print: (line: string) => void,
+): Promise<{ none: Path; many: Path }> {
+  const node = stack.use(new WeirNode({ name, flags }));
+  for (const [file, text] of POD_MANIFESTS) node.manifest(file, text);
   await node.startAgent();
-  const server = stack.use(await Pod.create(node, 'server'));
-  const client = stack.use(await Pod.create(node, 'client'));
-  return { name: 'weir', client: client.ns, server: server.ns, address: server.ipv4 };
+  const none = await addPods(stack, [node, node], 'none', name);
+  const many = await addPods(stack, [node, node], 'many', `${name} 16,000`);
+  const milliseconds = await enforceMany([node], (file, text) => node.manifest(file, text));
+  print(
+    `${name}: ${MANY} policy entries for each of 2 pods, from the file to the kernel: ${milliseconds.toFixed(0)} ms`,
+  );
+  return { none, many };
 }

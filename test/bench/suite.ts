@@ -2,7 +2,12 @@
 export interface Bench {
   readonly name: string;
   readonly title: string;
-  run(print: (line: string) => void): Promise<void>;
+  run(print: (line: string) => void, options: BenchOptions): Promise<void>;
+}
+
+export interface BenchOptions {
+  /** One round of everything: to see that the bench works, not to measure. */
+  readonly quick: boolean;
 }
 
 /** Median of some numbers. */
