@@ -15,6 +15,7 @@ const NAMES = [
   'policy',
   'fqdn',
   'dns',
+  'scale',
 ] as const;
 
 /** Several at once. */
@@ -29,7 +30,7 @@ const { values, positionals } = parseArgs({
 if (values.help) {
   console.log(`usage: npm run bench [-- [--quick] ${[...GROUPS.keys(), ...NAMES].join(' | ')}]
 
---quick: one round of benches that have rounds, to see that they work`);
+--quick: one round of benches that have rounds, a small cluster, to see that they work`);
   process.exit(0);
 }
 const wanted = positionals.flatMap((name) => GROUPS.get(name) ?? [name]);

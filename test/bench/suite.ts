@@ -10,6 +10,12 @@ export interface BenchOptions {
   readonly quick: boolean;
 }
 
+/** The `share`th of some numbers, the smallest first: 0.99 is what all but the worst hundredth stay within. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? NaN;
+}
+
 /** Median of some numbers. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

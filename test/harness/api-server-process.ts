@@ -1,14 +1,16 @@
 /**
  * The API server of a cluster under test, in a namespace of its own and therefore in a process of its own.
  *
- *   node test/harness/api-server-process.ts HOST DIRECTORY [--definitions] [--new-epoch]
+ *   node test/harness/api-server-process.ts HOST DIRECTORY [--definitions] [--new-epoch] [--module FILE]
  *
  * What it stores, its port, certificate and tokens are in the directory: killed and started again, it is the same server.
  * Beside them are the kubeconfig files of the agents, the operator and the administrator. The test speaks over the channel of
- * the process.
+ * the process. It can call the functions of a module, which load the server, or keep it busy, without a request for each
+ * object; what such a server stores is in memory alone.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { ApiClient, type ApiRequest } from '../../agent/k8s/apiserver/client.ts';
@@ -18,13 +20,18 @@ import type { Certificate } from '../fakes/kube-apiserver/certificate.ts';
 import { openStore } from '../fakes/kube-apiserver/journal.ts';
 import type { Json } from '../fakes/kube-apiserver/object.ts';
 import { KubeApiServer, type RequestRecord } from '../fakes/kube-apiserver/server.ts';
+import { Store } from '../fakes/kube-apiserver/store.ts';
 import { Users } from '../fakes/kube-apiserver/users.ts';
 
 /** What the test asks for. */
 export type Order =
   | { readonly id: number; readonly do: 'request'; readonly request: ApiRequest }
   /** What was asked of this process, and what came of it. */
-  | { readonly id: number; readonly do: 'records' };
+  | { readonly id: number; readonly do: 'records' }
+  | { readonly id: number; readonly do: 'call'; readonly duty: string; readonly argument: unknown };
+
+/** A function of the module: `client` speaks to the server as the administrator. */
+export type Duty = (place: { readonly server: KubeApiServer; readonly client: ApiClient }, argument: never) => unknown;
 
 /** What it gets. */
 export interface OrderAnswer {
@@ -46,14 +53,19 @@ interface Self {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { definitions: { type: 'boolean', default: false }, 'new-epoch': { type: 'boolean', default: false } },
+  options: {
+    definitions: { type: 'boolean', default: false },
+    'new-epoch': { type: 'boolean', default: false },
+    module: { type: 'string' },
+  },
 });
 const [host = '', directory = ''] = positionals;
 const root = path.resolve(import.meta.dirname, '../..');
 const selfFile = path.join(directory, 'server.json');
 const self = existsSync(selfFile) ? (JSON.parse(readFileSync(selfFile, 'utf8')) as Self) : undefined;
-const stored = openStore(path.join(directory, 'store'));
-if (values['new-epoch']) stored.beginEpoch();
+const { module } = values;
+const duties = module === undefined ? {} : ((await import(pathToFileURL(module).href)) as Record<string, Duty>);
+const store = module === undefined ? openStored() : new Store();
 
 const users = new Users(self?.adminToken);
 const tokens = Object.fromEntries(
@@ -64,7 +76,7 @@ const tokens = Object.fromEntries(
   }),
 ) as Self['tokens'];
 const server = await new KubeApiServer({
-  ...{ host, users, store: stored.store, bookmarkMs: 5_000, recordRequests: true },
+  ...{ host, users, store, bookmarkMs: 5_000, recordRequests: true },
   ...(self !== undefined && { port: self.port, tls: self.certificate }),
 }).start();
 const admin = path.join(directory, 'kubeconfig.admin');
@@ -75,6 +87,12 @@ const client = new ApiClient({
   userAgent: 'test',
   clock: systemClock,
 });
+
+function openStored(): Store {
+  const stored = openStore(path.join(directory, 'store'));
+  if (values['new-epoch']) stored.beginEpoch();
+  return stored.store;
+}
 
 /** The first start: what the installation of a cluster brings, and who may speak to it. */
 function found(): void {
@@ -93,6 +111,7 @@ function found(): void {
 
 async function obey(order: Order): Promise<unknown> {
   if (order.do === 'request') return await client.request(order.request);
+  if (order.do === 'call') return await duties[order.duty]!({ server, client }, order.argument as never);
   return server.requests satisfies readonly RequestRecord[];
 }
 

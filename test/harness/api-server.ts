@@ -20,6 +20,8 @@ export interface ApiServerOptions {
   readonly directory: string;
   /** Weir's custom resources are there from the start. */
   readonly definitions: boolean;
+  /** File whose functions {@link ApiServerProcess.call} calls; what is stored does not outlive the process then. */
+  readonly module?: string;
 }
 
 /** An API server in the namespace of the world; what it stores outlives it. */
@@ -68,6 +70,11 @@ export class ApiServerProcess implements AsyncDisposable {
     return (await this.#order({ do: 'records' })) as readonly RequestRecord[];
   }
 
+  /** Calls a function of the module inside the server's process. */
+  async call(duty: string, argument: unknown): Promise<unknown> {
+    return await this.#order({ do: 'call', duty, argument });
+  }
+
   async create(collection: string, body: Json): Promise<Json> {
     return await this.request({ method: 'POST', path: collection, body });
   }
@@ -93,9 +100,10 @@ export class ApiServerProcess implements AsyncDisposable {
   }
 
   async #spawn(more: readonly string[]): Promise<void> {
-    const { ns, directory, definitions } = this.#options;
+    const { ns, directory, definitions, module } = this.#options;
     const script = path.join(import.meta.dirname, 'api-server-process.ts');
     const words = [WORLD_ADDRESSES.v4, directory, ...(definitions ? ['--definitions'] : []), ...more];
+    if (module !== undefined) words.push('--module', module);
     const child = start([...ns.enter, process.execPath, script, ...words], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });

@@ -20,6 +20,10 @@ export interface KubernetesClusterOptions {
   readonly ipam?: 'kubernetes' | 'cluster-pool';
   /** Translate services of the sockets of a cgroup of each node's own. */
   readonly socketLb?: boolean;
+  /** File whose functions run inside the API server's process. */
+  readonly module?: string;
+  /** False: the caller starts the agents. */
+  readonly startAgents?: boolean;
 }
 
 /** What an operator of `cluster-pool` is told by install/kubernetes/config.yaml. */
@@ -51,13 +55,23 @@ export class KubernetesCluster implements AsyncDisposable {
 
   static async start(options: KubernetesClusterOptions): Promise<KubernetesCluster> {
     await using undo = new AsyncDisposableStack();
-    const { flags: given, operator: operatorFlags, ipam = 'kubernetes', socketLb = false } = options;
+    const {
+      flags: given,
+      operator: operatorFlags,
+      ipam = 'kubernetes',
+      socketLb = false,
+      startAgents = true,
+    } = options;
+    const { module } = options;
     const directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('api')}-`));
     undo.defer(() => rmSync(directory, { recursive: true, force: true }));
     const flags = [...given, '--k8s-kubeconfig-path', path.join(directory, 'kubeconfig.agent'), '--ipam', ipam];
     const nodes = undo.use(Cluster.prepare({ nodes: options.nodes, flags, manifests: false, socketLb }));
     const ns = nodes.world;
-    const server = undo.use(await ApiServerProcess.start({ ns, directory, definitions: operatorFlags === undefined }));
+    const definitions = operatorFlags === undefined;
+    const server = undo.use(
+      await ApiServerProcess.start({ ns, directory, definitions, ...(module !== undefined && { module }) }),
+    );
     const operator =
       operatorFlags === undefined
         ? undefined
@@ -68,7 +82,7 @@ export class KubernetesCluster implements AsyncDisposable {
     if (operator !== undefined) undo.use(operator);
     const cluster = new KubernetesCluster(nodes, server, operator, directory);
     await Promise.all(nodes.members.map((member) => cluster.#register(member, ipam)));
-    await Promise.all([operator?.start(), ...nodes.members.map(({ node }) => node.startAgent())]);
+    await Promise.all([operator?.start(), ...(startAgents ? nodes.members.map(({ node }) => node.startAgent()) : [])]);
     if (ipam === 'cluster-pool') await cluster.#routeFromWorld();
     undo.move();
     return cluster;

@@ -1,4 +1,5 @@
 /** A Kubernetes API server for tests: real HTTP, real semantics, nothing behind it but memory. */
+import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -11,10 +12,10 @@ import { Controllers } from './controllers.ts';
 import { Faults, type FaultAction } from './faults.ts';
 import { failure, handle, infoOf, type Answer, type Cluster } from './handler.ts';
 import { kubeconfig } from './kubeconfig.ts';
-import type { Json, KubeObject } from './object.ts';
+import { timestamp, type Json, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from './object.ts';
 import { Rbac } from './rbac.ts';
 import type { RequestInfo } from './request.ts';
-import { Registry } from './resource-type.ts';
+import { Registry, type ResourceType } from './resource-type.ts';
 import { Rest } from './rest.ts';
 import { ApiError, tooManyRequests } from './status.ts';
 import { Store } from './store.ts';
@@ -152,6 +153,33 @@ export class KubeApiServer {
   /** Writes the status of an object that is there. */
   applyStatus(object: object): KubeObject {
     return this.apply(object, 'status');
+  }
+
+  /**
+   * Writes many new objects at once. The first of each kind is checked as {@link apply} checks it, the others are taken
+   * to be like it: a cluster of 50,000 endpoints is there in seconds.
+   */
+  load(objects: Iterable<object>): void {
+    const { rest, registry } = this.#cluster;
+    const kinds = new Map<string, { readonly type: ResourceType; readonly managedFields: ManagedFieldsEntry[] }>();
+    for (const given of objects) {
+      const object = given as Json;
+      const kind = `${String(object['apiVersion'])} ${String(object['kind'])}`;
+      const known = kinds.get(kind);
+      if (known === undefined) {
+        const first = this.apply(object);
+        const type = registry.byKind(first.apiVersion, first.kind)!;
+        const whole = 'status' in object && type.subresources.status ? this.applyStatus(object) : first;
+        kinds.set(kind, { type, managedFields: whole.metadata.managedFields ?? [] });
+        continue;
+      }
+      const { type, managedFields } = known;
+      const metadata = object['metadata'] as ObjectMeta;
+      rest.put(type, {
+        ...(object as KubeObject),
+        metadata: { ...metadata, uid: randomUUID(), creationTimestamp: timestamp(), generation: 1, managedFields },
+      });
+    }
   }
 
   /** An object by its kind's plural: `get('cilium.io/v2/ciliumidentities', '1234')`. */
