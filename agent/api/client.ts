@@ -67,8 +67,9 @@ export class ApiClient {
    *
    * @throws WeirError as {@link call} does.
    */
-  stream(path: string, signal?: AbortSignal): AsyncGenerator<unknown, void, undefined> {
-    return streamLines(this.socket, { method: 'GET', path, ...(signal === undefined ? {} : { signal }) });
+  stream(path: string, signal?: AbortSignal, onOpen?: () => void): AsyncGenerator<unknown, void, undefined> {
+    const call = { method: 'GET', path, ...(signal && { signal }), ...(onOpen && { onOpen }) } as const;
+    return streamLines(this.socket, call);
   }
 
   /** State of the agent and its parts. */
@@ -248,9 +249,21 @@ export class ApiClient {
   }
 
   /** Drops, traces and policy verdicts, live, until the loop is left or `signal` aborts. */
-  monitor(signal?: AbortSignal): AsyncGenerator<MonitorEvent, void, undefined> {
-    return this.stream('/v1/monitor', signal) as AsyncGenerator<MonitorEvent, void, undefined>;
+  monitor(
+    signal?: AbortSignal,
+    { types = [], onOpen }: MonitorOptions = {},
+  ): AsyncGenerator<MonitorEvent, void, undefined> {
+    const path = `/v1/monitor${types.length === 0 ? '' : `?type=${types.join(',')}`}`;
+    return this.stream(path, signal, onOpen) as AsyncGenerator<MonitorEvent, void, undefined>;
   }
+}
+
+/** What {@link ApiClient.monitor} is to tell. */
+export interface MonitorOptions {
+  /** Empty: all. */
+  readonly types?: readonly MonitorEvent['type'][];
+  /** The agent listens: nothing is missed from now on. */
+  readonly onOpen?: () => void;
 }
 
 /** Which addresses of names {@link ApiClient.names} shows. */

@@ -19,6 +19,8 @@ export interface ApiCall {
   readonly timeoutMs?: number;
   /** Aborts the exchange; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Of a stream: the agent has taken the call and will answer line by line. */
+  readonly onOpen?: () => void;
 }
 
 /** Name of the header that carries the parts of a fault: percent-encoded JSON. */
@@ -100,7 +102,10 @@ export async function* streamLines(socketPath: string, call: ApiCall): AsyncGene
       if (head === undefined) {
         head = parseHead(pending, socketPath);
         if (head === undefined) continue;
-        if (head.status < 300) pending = pending.subarray(head.end);
+        if (head.status < 300) {
+          pending = pending.subarray(head.end);
+          call.onOpen?.();
+        }
       }
       if (head.status >= 300) continue;
       for (let eol = pending.indexOf(10); eol >= 0; eol = pending.indexOf(10)) {

@@ -37,6 +37,16 @@ spec:
   ingress: [${peer}]
 `;
 
+const DENIED = { type: 'drop', reason: 133, reasonText: 'Policy denied' } as const;
+
+/** What the kernel says of a packet for `endpoint`. */
+const packet = (endpoint: number, time: number) => ({
+  ...{ time, endpoint, direction: 'ingress' as const, connection: 'new' as const },
+  source: { address: parseAddress('198.51.100.7'), port: 1234, identity: identityId(9) },
+  destination: { address: parseAddress('10.0.0.2'), port: 80, identity: identityId(256) },
+  ...{ etherType: 0x800, protocol: 6, tcpFlags: 2, icmp: { type: 0, code: 0 }, ifindex: 3, length: 60, cookie: 0 },
+});
+
 describe('the agent', () => {
   let dir: string;
   let kernel: FakeKernel;
@@ -420,27 +430,59 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     assert.equal(endpoint.status.health?.policy, 'Failure');
   });
 
-  test('names the numbers in events', async () => {
+  test('names the numbers in events, and the policies of the time when they happened', async () => {
     await start();
-    await add('web');
-    const heard = api.monitor()[Symbol.asyncIterator]();
+    manifest('policy.yaml', POLICY('{fromEntities: [health]}'));
+    const { id } = await add('web');
+    const enabled = async (): Promise<string | undefined> =>
+      (await api.endpoint(String(id))).status?.policy?.realized?.['policy-enabled'];
+    await until('a policy', async () => (await enabled()) === 'ingress');
+    const heard = api.monitor(undefined, { types: ['drop'] })[Symbol.asyncIterator]();
+    const publish = (time: number, type: 'drop' | 'trace' = 'drop'): void =>
+      kernel.broadcast.publish({ ...packet(id, time), ...(type === 'drop' ? DENIED : { type, point: 'to-stack' }) });
     const first = heard.next();
     await until('a listener', () => kernel.broadcast.size === 1);
-    kernel.broadcast.publish({
-      ...{ type: 'drop', reason: 133, reasonText: 'Policy denied', time: 0, endpoint: 1, direction: 'ingress' },
-      source: { address: parseAddress('198.51.100.7'), port: 1234, identity: identityId(9) },
-      destination: { address: parseAddress('10.0.0.2'), port: 80, identity: identityId(256) },
-      ...{ etherType: 0x800, protocol: 6, tcpFlags: 2, icmp: { type: 0, code: 0 }, connection: 'new' },
-      ...{ ifindex: 3, length: 60, cookie: 0 },
-    });
+    // A trace, and what is lost, is not what was asked for; but a loss is told with what comes next.
+    publish(0, 'trace');
+    kernel.broadcast.miss(2);
+    publish(0);
     const { value } = await first;
     assert.ok(value);
     assert.deepEqual(
-      [value.protocol, value.tcpFlags, value.reason, value.policies],
-      ['TCP', ['SYN'], 'Policy denied', ['default-deny-ingress']],
+      [value.protocol, value.tcpFlags, value.reason, value.policies, value.lost],
+      ['TCP', ['SYN'], 'Policy denied', ['CiliumNetworkPolicy default/web'], 2],
     );
     assert.equal(value.destination.pod, 'default/web');
     assert.deepEqual(value.source.labels, ['reserved:world-ipv4']);
+    // What the pod answers on a connection that is cut is the doing of the policy for those who asked.
+    kernel.broadcast.publish({ ...packet(id, 0), ...DENIED, direction: 'egress', connection: 'reply' });
+    assert.deepEqual((await heard.next()).value?.policies, ['CiliumNetworkPolicy default/web']);
+    manifest('policy.yaml', POLICY('{fromEntities: [health]}').replace('name: web', 'name: other'));
+    await until('the other', async () => /other/.test((await api.policy()).policy ?? ''));
+    await until('none of it', async () => (await enabled()) === 'ingress');
+    const named = async (time: number): Promise<readonly string[] | undefined> => {
+      publish(time);
+      const { value: event } = await heard.next();
+      return event?.policies;
+    };
+    await until('the other', async () => (await named(Date.now() + 1))?.join() === 'CiliumNetworkPolicy default/other');
+    assert.deepEqual(await named(0), ['CiliumNetworkPolicy default/web']);
+    rmSync(join(dir, 'manifests', 'policy.yaml'));
+    await until('no policy', async () => (await enabled()) === 'none');
+    assert.deepEqual(await named(Date.now() + 1), ['CiliumNetworkPolicy default/other'], 'it was in force last');
+    await api.deleteEndpoint(String(id));
+    assert.deepEqual(await named(0), ['CiliumNetworkPolicy default/other'], 'also when the endpoint is gone');
+    await heard.return(undefined);
+  });
+
+  test('says who denies when no policy does', async () => {
+    await start('--policy-enforcement', 'always');
+    const { id } = await add('web');
+    const heard = api.monitor()[Symbol.asyncIterator]();
+    const first = heard.next();
+    await until('a listener', () => kernel.broadcast.size === 1);
+    kernel.broadcast.publish({ ...packet(id, 0), ...DENIED });
+    assert.deepEqual((await first).value?.policies, ['policy-enforcement=always']);
     await heard.return(undefined);
   });
 });

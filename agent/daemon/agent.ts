@@ -78,7 +78,12 @@ function apiOf(rooms: Rooms): AgentApi {
     services: new ServiceApiAdapter(services),
     names: new NameApiAdapter({ names, clock, endpoints: manager.index, cleaned: () => dns.forgetLeases() }),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
-    daemon: new DaemonApiAdapter({ ...rooms, endpoints, policy, monitor: (signal) => monitorEvents(rooms, signal) }),
+    daemon: new DaemonApiAdapter({
+      ...rooms,
+      endpoints,
+      policy,
+      monitor: (signal, types) => monitorEvents(rooms, signal, types),
+    }),
   };
 }
 

@@ -1,4 +1,3 @@
-import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
 import type { QueryRecord } from '../../dns-proxy/contract.ts';
 import type { MonitorEvent, MonitorPeer } from '../api/models.ts';
 import type { EndpointManager } from '../endpoint/manager.ts';
@@ -12,7 +11,7 @@ import { identityId } from '../model/identity.ts';
 import { formatLabel } from '../model/labels.ts';
 import { PROTOCOL, protocolName } from '../model/port.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
-import type { RuleOrigin } from '../policy/rule.ts';
+import { deciders } from './deciders.ts';
 import type { DnsControl } from './names/dns-control.ts';
 import { dnsEvent } from './names/query-event.ts';
 import type { NodeKernel } from './node-kernel.ts';
@@ -30,28 +29,40 @@ export interface MonitorParts {
 }
 
 /**
- * Events of the kernel and of the DNS proxy from now on, with names for the numbers in them, until `signal` aborts.
+ * Events of the kernel and of the DNS proxy from now on, with names for the numbers in them, until `signal` aborts: those of
+ * `types`, or all when there are none.
  */
-export async function* monitorEvents(parts: MonitorParts, signal: AbortSignal): AsyncGenerator<MonitorEvent> {
-  using packets = parts.kernel.events(CAPACITY);
-  using queries = parts.dns.watchQueries(CAPACITY);
+export async function* monitorEvents(
+  parts: MonitorParts,
+  signal: AbortSignal,
+  types: readonly MonitorEvent['type'][],
+): AsyncGenerator<MonitorEvent> {
+  const wanted = new Set<string>(types);
+  const wants = ({ type }: { readonly type: string }): boolean => wanted.size === 0 || wanted.has(type);
+  using packets = parts.kernel.events(CAPACITY, wants);
+  using queries = wants({ type: 'l7' }) ? parts.dns.watchQueries(CAPACITY) : undefined;
   const close = (): void => {
     packets.close();
-    queries.close();
+    queries?.close();
   };
   signal.addEventListener('abort', close, { once: true });
   if (signal.aborted) return;
   const batches = merged(
     named(packets, (event) => nameEvent(parts, event)),
-    named(queries, (record) => nameQuery(parts, record)),
+    ...(queries === undefined ? [] : [named(queries, (record) => nameQuery(parts, record))]),
   );
   for await (const batch of batches) yield* batch;
 }
 
-/** Batches of a subscription in words; the first event of each tells how many were lost before it. */
+/** Batches of a subscription in words; an event tells how many were lost before it. */
 async function* named<T>(from: Subscription<T>, name: (event: T) => MonitorEvent): AsyncGenerator<MonitorEvent[]> {
+  let untold = 0;
   for await (const { events, lost } of from) {
-    yield events.map((event, i) => (i === 0 && lost > 0 ? { ...name(event), lost } : name(event)));
+    untold += lost;
+    const [first, ...others] = events.map(name);
+    if (first === undefined) continue;
+    yield [untold > 0 ? { ...first, lost: untold } : first, ...others];
+    untold = 0;
   }
 }
 
@@ -125,31 +136,6 @@ function nameEvent(parts: MonitorParts, event: FlowEvent): MonitorEvent {
     length: event.length,
     ...(policies.length > 0 && { policies }),
   };
-}
-
-/** Who decided: policies by name, those that turn on default deny among them, or the default that applied (S12, S14). */
-function deciders({ engine }: MonitorParts, event: FlowEvent): readonly string[] {
-  if (isDefaultDeny(event)) {
-    const subject = event.direction === 'ingress' ? event.destination : event.source;
-    const names = objectNames(engine.defaultDeniers(subject.identity, event.direction));
-    return names.length > 0 ? names : [`default-deny-${event.direction}`];
-  }
-  const meaning = event.cookie === 0 ? undefined : engine.cookie(event.cookie);
-  if (meaning === undefined) return [];
-  const names = objectNames(meaning.origins);
-  return names.length === 0 && meaning.derivedFrom !== undefined ? [meaning.derivedFrom] : names;
-}
-
-/** Each object once. */
-function objectNames(origins: readonly RuleOrigin[]): readonly string[] {
-  const names = origins.map(({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`);
-  return [...new Set(names)];
-}
-
-/** No entry matched, and that was the reason. */
-function isDefaultDeny(event: FlowEvent): boolean {
-  if (event.cookie !== 0 || event.type === 'trace') return false;
-  return event.reason === DROP_POLICY_DENIED;
 }
 
 function reasonOf(event: FlowEvent): string {

@@ -59,8 +59,8 @@ export interface NodeKernel extends AsyncDisposable {
   flush(name: string): Promise<void>;
   /** Tells `watcher` of collections of expired connections from now on. There is one watcher. */
   watchCollections(watcher: CollectionWatcher): void;
-  /** Events from now on; those of which more than `capacity` wait are lost to this subscriber. */
-  events(capacity: number): Subscription<FlowEvent>;
+  /** Events from now on, those that it wants; of which more than `capacity` wait are lost to this subscriber. */
+  events(capacity: number, wants?: (event: FlowEvent) => boolean): Subscription<FlowEvent>;
   /** Events that were lost because the agent was too slow, since its start. */
   lostEvents(): number;
 }

@@ -77,7 +77,7 @@ export async function openKernel(
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),
     flush: (name) => flush(node, name),
     watchCollections: (wanted) => void (watcher = wanted),
-    events: (capacity) => events.subscribe(capacity),
+    events: (capacity, wants) => events.subscribe(capacity, wants),
     lostEvents: () => losses.total,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };

@@ -76,7 +76,7 @@ export class FakeKernel implements NodeKernel {
   flush = () => Promise.resolve();
   watcher: CollectionWatcher | undefined;
   watchCollections = (watcher: CollectionWatcher) => void (this.watcher = watcher);
-  events = (capacity: number) => this.broadcast.subscribe(capacity);
+  events: NodeKernel['events'] = (capacity, wants) => this.broadcast.subscribe(capacity, wants);
   lostEvents = () => 3;
   [Symbol.asyncDispose] = () => Promise.resolve();
 

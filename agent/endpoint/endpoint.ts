@@ -48,8 +48,15 @@ export interface EndpointOptions {
 export interface Realized {
   readonly identity: Identity;
   readonly revision: number;
-  readonly enforced: { readonly ingress: boolean; readonly egress: boolean };
+  readonly enforced: EndpointPolicy['enforced'];
+  readonly defaultDeny: EndpointPolicy['defaultDeny'];
   readonly auditMode: boolean;
+}
+
+/** What was in force before, and until when, in milliseconds since the epoch. */
+export interface Replaced {
+  readonly defaultDeny: Realized['defaultDeny'];
+  readonly until: number;
 }
 
 /** One interface of one container, from ADD to DEL. */
@@ -70,7 +77,9 @@ export class Endpoint {
   /** The identity that policy is computed for; undefined until it has one. */
   identity: Identity | undefined;
   policy: EndpointPolicy | undefined;
-  realized: Realized | undefined;
+  #realized: Realized | undefined;
+  #replaced: Replaced | undefined;
+  #inheritedUntil: number;
   /** Its programs are to be loaded again, whatever else. */
   rebuild = false;
   /** What the proxies know of it may be out of date. */
@@ -97,7 +106,36 @@ export class Endpoint {
     this.#clock = init.clock;
     this.createdAt = init.createdAt ?? init.clock.now();
     this.#state = init.state;
+    this.#inheritedUntil = init.state === 'restoring' || this.isHost ? Infinity : 0;
     this.note(init.state === 'restoring' ? 'found in the state directory' : 'created');
+  }
+
+  get realized(): Realized | undefined {
+    return this.#realized;
+  }
+
+  /** The kernel's events may still speak of it. */
+  get replaced(): Replaced | undefined {
+    return this.#replaced;
+  }
+
+  /**
+   * Until when, in milliseconds since the epoch, the kernel had what an agent before this one put there: its numbers for
+   * rules mean nothing here.
+   */
+  get inheritedUntil(): number {
+    return this.#inheritedUntil;
+  }
+
+  /** The kernel has it now. */
+  realize(now: Realized): void {
+    if (this.#realized === undefined && this.#inheritedUntil > 0) this.#inheritedUntil = this.#clock.now();
+    const before = this.#realized?.defaultDeny;
+    const { ingress, egress } = now.defaultDeny;
+    if (before !== undefined && (before.ingress !== ingress || before.egress !== egress)) {
+      this.#replaced = { defaultDeny: before, until: this.#clock.now() };
+    }
+    this.#realized = now;
   }
 
   get state(): EndpointState {

@@ -123,7 +123,7 @@ async function letBeKnown(
 export function install(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
   return endpoint.exclusively(async () => {
     const { identity, policy, link } = demand(endpoint);
-    const { revision, enforced } = policy;
+    const { revision, enforced, defaultDeny } = policy;
     const { auditMode } = endpoint.options;
     endpoint.pending.take();
     // The record first: a crash in between must leave a trail to what is in the kernel.
@@ -133,7 +133,7 @@ export function install(environment: EndpointEnvironment, endpoint: Endpoint): P
       { id: endpoint.id, identity: identity.id, link, ...endpoint.addressing, auditMode },
       policy.mapState,
     );
-    endpoint.realized = { identity, revision, enforced, auditMode };
+    endpoint.realize({ identity, revision, enforced, defaultDeny, auditMode });
     endpoint.rebuild = false;
   });
 }
@@ -148,7 +148,7 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
     if (endpoint.isLeaving) return;
     const { identity, policy } = demand(endpoint);
     refuseConflict(endpoint, policy);
-    const { revision, enforced } = policy;
+    const { revision, enforced, defaultDeny } = policy;
     const work = endpoint.pending.take();
     tellProxies(environment, endpoint);
     try {
@@ -158,7 +158,7 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
       endpoint.pending.invalidate();
       throw error;
     }
-    endpoint.realized = { identity, revision, enforced, auditMode: endpoint.options.auditMode };
+    endpoint.realize({ identity, revision, enforced, defaultDeny, auditMode: endpoint.options.auditMode });
   });
 }
 

@@ -4,12 +4,16 @@ import { WeirError } from '../model/errors.ts';
 import type { Endpoint } from './endpoint.ts';
 
 const LAST_ID = HOST_ENDPOINT_ID - 1;
+/** How many of those that have left are remembered. */
+const DEPARTED = 64;
 
 /** The living endpoints of a node, and the numbers that are free. */
 export class EndpointIndex {
   readonly #byId = new Map<EndpointId, Endpoint>();
   readonly #byKey = new Map<string, Endpoint>();
   readonly #reserved = new Set<EndpointId>();
+  /** Those that left last, oldest first. */
+  readonly #departed = new Map<EndpointId, Endpoint>();
   #cursor = 1;
 
   add(endpoint: Endpoint): void {
@@ -18,7 +22,11 @@ export class EndpointIndex {
   }
 
   delete(endpoint: Endpoint): void {
-    if (this.#byId.get(endpoint.id) === endpoint) this.#byId.delete(endpoint.id);
+    if (this.#byId.get(endpoint.id) === endpoint) {
+      this.#byId.delete(endpoint.id);
+      this.#departed.set(endpoint.id, endpoint);
+      if (this.#departed.size > DEPARTED) this.#departed.delete(this.#departed.keys().next().value!);
+    }
     if (this.#byKey.get(endpoint.key) === endpoint) this.#byKey.delete(endpoint.key);
   }
 
@@ -29,6 +37,11 @@ export class EndpointIndex {
 
   byId(id: EndpointId): Endpoint | undefined {
     return this.#byId.get(id);
+  }
+
+  /** The same, or who had the number lately: events may speak of an endpoint that has left. */
+  byIdLately(id: EndpointId): Endpoint | undefined {
+    return this.#byId.get(id) ?? this.#departed.get(id);
   }
 
   byKey(key: string): Endpoint | undefined {

@@ -12,11 +12,9 @@ import {
   VERDICT_REDIRECT,
 } from '../../bpf/gen/constants.ts';
 import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
-import { encode, event, traffic, type Event } from '../../bpf/gen/structs.ts';
-import type { MapEntry, MapHandle } from '../kernel/bpf-map.ts';
+import { encode, event, type Event } from '../../bpf/gen/structs.ts';
 import { decodeEvent, peerText, tcpFlagNames, type FlowEvent } from './event.ts';
 import { bootTime } from './event-reader.ts';
-import { readTraffic } from './traffic-metrics.ts';
 
 const RAW: Event = {
   time: 1_500_000n,
@@ -105,27 +103,4 @@ describe('decodeEvent', () => {
   test('boot time is where the monotonic clock was zero', () => {
     assert.equal(bootTime(10_000, 4_000_000_000n), 6000);
   });
-});
-
-test('counters become samples with Cilium’s names, summed over CPUs', async () => {
-  const cpus = (...counts: [bigint, bigint][]) =>
-    Buffer.concat(counts.map(([packets, bytes]) => encode(traffic, { packets, bytes })));
-  const entry = (index: number, value: Buffer): MapEntry => ({ key: Buffer.from(Uint32Array.of(index).buffer), value });
-  const entries = [
-    entry(1 << 8, cpus([1n, 100n], [2n, 200n])),
-    entry((2 << 8) | DROP_POLICY_DENIED, cpus([4n, 40n], [0n, 0n])),
-    entry(5, cpus([0n, 0n], [0n, 0n])),
-  ];
-  const map = {
-    entries: async function* () {
-      await Promise.resolve();
-      yield* entries;
-    },
-  } as unknown as MapHandle;
-  assert.deepEqual(await readTraffic(map), [
-    { name: 'forward_count_total', labels: { direction: 'INGRESS' }, value: 3 },
-    { name: 'forward_bytes_total', labels: { direction: 'INGRESS' }, value: 300 },
-    { name: 'drop_count_total', labels: { direction: 'EGRESS', reason: 'Policy denied' }, value: 4 },
-    { name: 'drop_bytes_total', labels: { direction: 'EGRESS', reason: 'Policy denied' }, value: 40 },
-  ]);
 });

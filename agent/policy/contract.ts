@@ -126,6 +126,8 @@ export interface EndpointPolicy {
   readonly revision: number;
   /** S12: whether the direction denies what is not allowed. */
   readonly enforced: { readonly ingress: boolean; readonly egress: boolean };
+  /** Why, by direction; undefined where what nothing denies is allowed. */
+  readonly defaultDeny: Readonly<Record<Direction, DefaultDeny | undefined>>;
   /**
    * Set while rules contradict each other (S27): the map state is the last good one, or empty, which denies all.
    */
@@ -139,6 +141,14 @@ export interface EndpointPolicy {
   update(change: { readonly namedPorts?: readonly NamedPort[]; readonly proxyPorts?: boolean }): void;
   /** Ends the callbacks and frees what no other endpoint shares. */
   dispose(): void;
+}
+
+/** Why what nothing allows is denied (S12). */
+export interface DefaultDeny {
+  /** The rules that turn it on. */
+  readonly origins: readonly RuleOrigin[];
+  /** Without such rules: `policy-enforcement=always`, `reserved:init`, or `conflicting-rules` (S27). */
+  readonly derivedFrom?: string;
 }
 
 /** What a cookie in an entry stands for. */
@@ -208,8 +218,6 @@ export interface PolicyEngine {
     /** Ports by name of the subject itself; those known of its identity when absent. */
     readonly subjectPorts?: readonly NamedPort[];
   }): Explanation;
-  /** Rules because of which a subject is denied what nothing allows (S12); empty when only the mode says so. */
-  defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[];
   demand(): PolicyDemand;
   knownIdentities(): readonly IdentityId[];
   selectors(): readonly SelectorView[];

@@ -38,6 +38,10 @@ export class EndpointHandle implements EndpointPolicy, PolicyUser {
     return this.#policy.enforced;
   }
 
+  get defaultDeny(): EndpointPolicy['defaultDeny'] {
+    return this.#policy.defaultDeny;
+  }
+
   get error(): EndpointPolicy['error'] {
     return this.#policy.error;
   }

@@ -2,7 +2,6 @@
 import { WeirError } from '../model/errors.ts';
 import type { Identity, IdentityId } from '../model/identity.ts';
 import type { Label } from '../model/labels.ts';
-import type { Direction } from '../model/mapstate.ts';
 import type { PolicyConfig } from './config.ts';
 import type {
   CookieMeaning,
@@ -113,12 +112,6 @@ class Engine implements PolicyEngine {
       peer,
       terms: ({ dynamic, terms }) => (dynamic === undefined ? terms : this.#services.terms(dynamic)),
     });
-  }
-
-  defaultDeniers(subject: IdentityId, direction: Direction): readonly RuleOrigin[] {
-    const record = this.#cache.identities.record(this.#slot(subject));
-    if (record === undefined || this.#selectors.config.enforcement === 'never') return [];
-    return this.#selecting(record).flatMap((rule) => (rule.defaultDeny[direction] ? [rule.origin] : []));
   }
 
   demand(): PolicyDemand {

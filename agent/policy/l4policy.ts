@@ -12,6 +12,7 @@ import {
   type PeerPolicy,
   type StanzaSource,
 } from './peerpolicy.ts';
+import type { DefaultDeny } from './contract.ts';
 import { drained, Pace } from './pace.ts';
 import { MAX_LEVEL, TIER_BASE, TIER_INDEX } from './precedence.ts';
 import type { PortSelector, Rule, Tier } from './rule.ts';
@@ -42,6 +43,8 @@ export interface DirectionPolicy {
   readonly direction: Direction;
   /** Whether what nothing allows is denied (S12). */
   readonly enforced: boolean;
+  /** Why; undefined when it is not denied. */
+  readonly defaultDeny: DefaultDeny | undefined;
   readonly filters: readonly Filter[];
 }
 
@@ -79,7 +82,8 @@ export function* resolvingDirection(
   const always = config.enforcement === 'always' || subject.isInit;
   const never = config.enforcement === 'never' || (subject.isHost && !config.hostFirewall);
   if (never || (!always && speaking.length === 0)) return openDirection(direction);
-  const denying = speaking.some((rule) => rule.defaultDeny[direction]);
+  const deniers = speaking.filter((rule) => rule.defaultDeny[direction]);
+  const denying = deniers.length > 0;
   const builder = new FilterBuilder(direction, selectors, always || denying, subject.namespace);
   const levels = levelsOf(speaking);
   if (pace.due(RULE_COST * rules.length)) yield;
@@ -92,7 +96,13 @@ export function* resolvingDirection(
   if (direction === 'ingress' && config.allowLocalhost && !subject.isHost && speaking.length > 0) {
     builder.addDerived(MAX_LEVEL - 2, HOST, 'allow', 'allow-localhost-ingress');
   }
-  return { direction, enforced: true, filters: builder.filters() };
+  const origins = deniers.map(({ origin }) => origin);
+  const defaultDeny = denying ? { origins } : always ? { origins, derivedFrom: whyAlways(subject) } : undefined;
+  return { direction, enforced: true, defaultDeny, filters: builder.filters() };
+}
+
+function whyAlways({ isInit }: Subject): string {
+  return isInit ? 'reserved:init' : 'policy-enforcement=always';
 }
 
 /**
@@ -120,7 +130,7 @@ function openDirection(direction: Direction): DirectionPolicy {
     [WILDCARD.text, { selector: WILDCARD, policy: derivedPolicy('allow', `allow-any-${direction}`) }],
   ]);
   const filter: Filter = { level: 0, tier: AFTER_TIERS, protocol: 0, port: 0, endPort: 0, portName: '', peers };
-  return { direction, enforced: false, filters: [filter] };
+  return { direction, enforced: false, defaultDeny: undefined, filters: [filter] };
 }
 
 /** A level for every tier and priority, dense within each tier. */

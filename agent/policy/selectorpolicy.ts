@@ -1,7 +1,7 @@
 /** The policy of an identity, shared by all its endpoints, and its distillations: one for each set of ports by name. */
 import { WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
-import type { NamedPort } from './contract.ts';
+import type { EndpointPolicy, NamedPort } from './contract.ts';
 import { DirectionState, type ClassChange, type StateParts } from './distillation.ts';
 import type { IdentityRecord } from './identities.ts';
 import { resolvingDirection, type DirectionPolicy } from './l4policy.ts';
@@ -35,9 +35,10 @@ interface Distillation extends Distilled {
 }
 
 /** Denies everything: what an endpoint has whose rules contradict each other from the start (S27). */
+const CONFLICT = { origins: [], derivedFrom: 'conflicting-rules' } as const;
 const LOCKED: Directions = {
-  ingress: { direction: 'ingress', enforced: true, filters: [] },
-  egress: { direction: 'egress', enforced: true, filters: [] },
+  ingress: { direction: 'ingress', enforced: true, defaultDeny: CONFLICT, filters: [] },
+  egress: { direction: 'egress', enforced: true, defaultDeny: CONFLICT, filters: [] },
 };
 
 /** Slots of a map state that can be compared in one unit of the pace, and entries that can be told to have changed. */
@@ -109,6 +110,10 @@ export class SelectorPolicy {
 
   get enforced(): { readonly ingress: boolean; readonly egress: boolean } {
     return { ingress: this.#directions.ingress.enforced, egress: this.#directions.egress.enforced };
+  }
+
+  get defaultDeny(): EndpointPolicy['defaultDeny'] {
+    return { ingress: this.#directions.ingress.defaultDeny, egress: this.#directions.egress.defaultDeny };
   }
 
   /** The repository has changed, but none of the rules that select the identity. */

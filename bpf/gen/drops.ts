@@ -5,8 +5,6 @@ export const DROP_INVALID_SOURCE_IP = 132;
 export const DROP_POLICY_DENIED = 133;
 export const DROP_INVALID_PACKET = 134;
 export const DROP_CT_INVALID_HEADER = 135;
-export const DROP_UNSUPPORTED_L3 = 139;
-export const DROP_MISSED_TAIL_CALL = 140;
 export const DROP_WRITE_ERROR = 141;
 export const DROP_UNKNOWN_L4 = 142;
 export const DROP_NO_TUNNEL_KEY = 147;
@@ -43,8 +41,6 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [133, { name: 'DROP_POLICY_DENIED', text: "Policy denied" }],
   [134, { name: 'DROP_INVALID_PACKET', text: "Invalid packet" }],
   [135, { name: 'DROP_CT_INVALID_HEADER', text: "CT: Truncated or invalid header" }],
-  [139, { name: 'DROP_UNSUPPORTED_L3', text: "Unsupported L3 protocol" }],
-  [140, { name: 'DROP_MISSED_TAIL_CALL', text: "Missed tail call" }],
   [141, { name: 'DROP_WRITE_ERROR', text: "Error writing to packet" }],
   [142, { name: 'DROP_UNKNOWN_L4', text: "Unknown L4 protocol" }],
   [147, { name: 'DROP_NO_TUNNEL_KEY', text: "Error retrieving tunnel key" }],

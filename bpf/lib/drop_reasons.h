@@ -10,8 +10,6 @@
 	X(POLICY_DENIED, 133, "Policy denied")                                         \
 	X(INVALID_PACKET, 134, "Invalid packet")                                       \
 	X(CT_INVALID_HEADER, 135, "CT: Truncated or invalid header")                   \
-	X(UNSUPPORTED_L3, 139, "Unsupported L3 protocol")                              \
-	X(MISSED_TAIL_CALL, 140, "Missed tail call")                                   \
 	X(WRITE_ERROR, 141, "Error writing to packet")                                 \
 	X(UNKNOWN_L4, 142, "Unknown L4 protocol")                                      \
 	X(NO_TUNNEL_KEY, 147, "Error retrieving tunnel key")                           \

@@ -43,8 +43,13 @@ async function monitor(context: Context, _words: readonly string[], options: Mon
     relatedTo: await filterEndpoints(context, options.relatedTo),
   };
   try {
-    if (stderr.isTTY === true) context.warn('Listening for events. Press Ctrl-C to quit');
-    for await (const event of context.client.monitor(signal)) {
+    const heard = {
+      ...(options.type && { types: options.type }),
+      onOpen: () => {
+        if (stderr.isTTY === true) context.warn('Listening for events. Press Ctrl-C to quit');
+      },
+    };
+    for await (const event of context.client.monitor(signal, heard)) {
       if (monitorMatches(event, filter)) await context.write(await eventText(context, event, options));
     }
   } catch (thrown) {

@@ -3,6 +3,7 @@ import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rm
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { makeCgroup, removeCgroup } from './cgroup.ts';
+import { dropReport, DropWatch } from './drops.ts';
 import { run, runAsync, start, stop, tryRun, type Output } from './exec.ts';
 import { connect, Netns } from './netns.ts';
 import { uniqueName } from './run.ts';
@@ -56,6 +57,8 @@ export class WeirNode implements AsyncDisposable {
   /** Folder of the node's cgroup, if it has one. */
   readonly cgroup: string | undefined;
   readonly #options: NodeOptions;
+  /** In tests: follows what the node drops. */
+  readonly #drops: DropWatch | undefined;
   #agent: ChildProcess | undefined;
 
   constructor(options: NodeOptions = {}) {
@@ -69,6 +72,7 @@ export class WeirNode implements AsyncDisposable {
     this.manifests = path.join(this.dir, 'manifests');
     this.socket = path.join(this.dir, 'weir.sock');
     mkdirSync(this.manifests);
+    this.#drops = dropReport && new DropWatch(this.name, this, dropReport);
     this.cgroup = options.socketLb === true ? makeCgroup(unique) : undefined;
     if (options.network === undefined) this.#connectWorld(options.podCidrs ?? POD_CIDRS);
     else options.network.join(this.ns);
@@ -124,6 +128,7 @@ export class WeirNode implements AsyncDisposable {
     this.#agent = start(argv, { stdio: ['ignore', log, log] });
     log.close();
     const agent = this.#agent;
+    this.#drops?.start();
     await waitFor(
       `the agent of ${this.name}`,
       async () => {
@@ -143,7 +148,9 @@ export class WeirNode implements AsyncDisposable {
 
   /** Ends the agent; SIGKILL plays a crash. */
   async stopAgent(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.#agent !== undefined) await stop(this.#agent, signal);
+    if (this.#agent === undefined) return;
+    await this.#drops?.settle();
+    await stop(this.#agent, signal);
     this.#agent = undefined;
   }
 
@@ -154,6 +161,7 @@ export class WeirNode implements AsyncDisposable {
 
   /** Takes away all that the agent put into the node; returns what it complained of. */
   async uninstall(): Promise<string[]> {
+    await this.#drops?.settle();
     const { stderr, status } = await runAsync([
       ...this.ns.enter,
       path.join(dist, 'weir-agent'),
@@ -169,6 +177,7 @@ export class WeirNode implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#drops?.close();
     await this.stopAgent('SIGKILL');
     this.ns[Symbol.dispose]();
     if (this.#options.network === undefined) this.world[Symbol.dispose]();

@@ -134,8 +134,8 @@ export interface DaemonApi {
    * @throws WeirError MAP_NOT_FOUND; REQUEST_INVALID for a map that holds what policy or delivery need
    */
   flushMap(name: string): Promise<void>;
-  /** Events until `signal` aborts. */
-  monitor(signal: AbortSignal): AsyncIterable<MonitorEvent>;
+  /** Events of these types, or of all when there are none, until `signal` aborts. */
+  monitor(signal: AbortSignal, types: readonly MonitorEvent['type'][]): AsyncIterable<MonitorEvent>;
 }
 
 /** The whole agent, as its API sees it. */

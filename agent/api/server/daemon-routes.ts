@@ -37,13 +37,20 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
       return reply.code(200).send();
     },
   );
-  server.get(
+  server.get<{ Querystring: { readonly type?: string } }>(
     '/v1/monitor',
-    { schema: { tags, summary: 'Drops, traces and policy verdicts as they happen, a JSON object a line' } },
+    {
+      schema: {
+        tags,
+        summary: 'Drops, traces and policy verdicts as they happen, a JSON object a line',
+        querystring: schemas.monitorQuery,
+      },
+    },
     (request, reply) => {
       const gone = new AbortController();
+      const types = (request.query.type?.split(',') ?? []) as readonly MonitorEvent['type'][];
       request.raw.on('close', () => gone.abort());
-      const events = Readable.from(lines(daemon.monitor(gone.signal)));
+      const events = Readable.from(lines(daemon.monitor(gone.signal, types)));
       reply.raw.on('close', () => {
         gone.abort();
         events.destroy();
@@ -54,7 +61,21 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
 }
 
 async function* lines(events: AsyncIterable<MonitorEvent>): AsyncGenerator<string> {
-  // An empty line, so that a client knows that it is heard before anything has happened.
-  yield '\n';
-  for await (const event of events) yield `${JSON.stringify(event)}\n`;
+  const iterator = events[Symbol.asyncIterator]();
+  // Asked for first: whoever is told that it is heard misses nothing from then on.
+  let next = iterator.next();
+  // Whether it failed is told below, where it is awaited.
+  next.catch(() => undefined);
+  try {
+    // An empty line, so that a client knows that it is heard before anything has happened.
+    yield '\n';
+    for (;;) {
+      const result = await next;
+      if (result.done === true) return;
+      yield `${JSON.stringify(result.value)}\n`;
+      next = iterator.next();
+    }
+  } finally {
+    await iterator.return?.();
+  }
 }

@@ -115,6 +115,9 @@ export const nameQuery = closed({
   cidr: text,
   source: { type: 'string', enum: ['lookup', 'connection'] },
 });
+export const monitorQuery = closed({
+  type: { type: 'string', pattern: '^(drop|trace|policy-verdict|l7)(,(drop|trace|policy-verdict|l7))*$' },
+});
 export const healthQuery = closed({ brief: flag });
 
 /** Headers of `POST /v1/ipam`: whether the address goes back when nobody takes it. */

@@ -186,8 +186,8 @@ export class DaemonApiAdapter implements DaemonApi {
     return this.#parts.kernel.flush(name);
   }
 
-  monitor(signal: AbortSignal): AsyncIterable<models.MonitorEvent> {
-    return this.#parts.monitor(signal);
+  monitor(signal: AbortSignal, types: readonly models.MonitorEvent['type'][]): AsyncIterable<models.MonitorEvent> {
+    return this.#parts.monitor(signal, types);
   }
 
   #ipam(): models.IPAMStatus {
