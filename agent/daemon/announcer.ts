@@ -210,12 +210,15 @@ function endpointStatus(endpoint: Endpoint, node: string): Record<string, unknow
     },
     encryption: {},
     policy: {
-      ingress: { enforcing: policy?.enforced.ingress === true },
-      egress: { enforcing: policy?.enforced.egress === true },
+      ingress: directionStatus(policy?.enforced.ingress === true),
+      egress: directionStatus(policy?.enforced.egress === true),
     },
     state: 'ready',
   };
 }
+
+/** `state` is what `kubectl get cep -o wide` shows. */
+const directionStatus = (enforcing: boolean) => ({ enforcing, state: enforcing ? 'enforcing' : 'non-enforcing' });
 
 const portModel = (port: { readonly name: string; readonly port: number; readonly protocol: number }) => ({
   ...{ name: port.name, port: port.port, protocol: protocolName(port.protocol) },

@@ -1,15 +1,18 @@
 /**
  * The process that plays a pod's (or the world's) programs inside its network namespace. It is driven over IPC: serves
- * TCP and UDP echo, connects, keeps connections open, pings.
+ * TCP and UDP echo, connects, keeps connections open, pings, watches flows.
  */
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import net from 'node:net';
 import { ask, serveName } from './named-service.ts';
+import { exchange, tcp, udp } from './exchange.ts';
+import { FlowLoop } from './flow-loop.ts';
 import type { Command, Reply } from './pod-protocol.ts';
 
 const held = new Map<number, net.Socket>();
 let nextHold = 1;
+let flows: FlowLoop | undefined;
 
 async function handle(command: Command): Promise<string> {
   switch (command.op) {
@@ -34,6 +37,12 @@ async function handle(command: Command): Promise<string> {
       return await hold(command.host, command.port, command.timeoutMs);
     case 'say':
       return await say(command.id, command.timeoutMs);
+    case 'watch-flows':
+      flows?.stop();
+      flows = new FlowLoop(command.flows);
+      return 'ok';
+    case 'probes':
+      return JSON.stringify(flows?.take() ?? []);
   }
 }
 
@@ -49,15 +58,6 @@ async function serve(port: number, address: string): Promise<void> {
     socket.on('error', reject);
     socket.bind(port, address, resolve);
   });
-}
-
-type Exchange = Extract<Command, { op: 'tcp' | 'udp' }>;
-
-async function tcp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string> {
-  const socket = net.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
-  const result = await exchange(socket, timeoutMs, 'connect');
-  socket.destroy();
-  return result;
 }
 
 async function hold(host: string, port: number, timeoutMs: number): Promise<string> {
@@ -76,48 +76,6 @@ async function say(id: number, timeoutMs: number): Promise<string> {
   const socket = held.get(id);
   if (socket === undefined) return 'no such connection';
   return socket.destroyed ? 'closed' : await exchange(socket, timeoutMs, 'now');
-}
-
-/** Sends a line and waits for its echo. */
-function exchange(socket: net.Socket, timeoutMs: number, when: 'connect' | 'now'): Promise<string> {
-  const line = `weir ${process.hrtime.bigint()}\n`;
-  return new Promise((resolve) => {
-    let got = '';
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
-    const onData = (chunk: Buffer): void => {
-      got += chunk.toString();
-      if (got.endsWith(line)) finish('ok');
-    };
-    const onError = (error: NodeJS.ErrnoException): void => finish(error.code ?? error.message);
-    const onClose = (): void => finish('closed');
-    function finish(result: string): void {
-      clearTimeout(timer);
-      socket.off('data', onData).off('error', onError).off('close', onClose);
-      if (socket.listenerCount('error') === 0) socket.on('error', () => socket.destroy());
-      resolve(result);
-    }
-    socket.on('data', onData).on('error', onError).on('close', onClose);
-    if (when === 'now') socket.write(line);
-    else socket.once('connect', () => socket.write(line));
-  });
-}
-
-function udp({ host, port, timeoutMs, localAddress }: Exchange): Promise<string> {
-  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
-  const text = `weir ${process.hrtime.bigint()}`;
-  return new Promise((resolve) => {
-    const finish = (result: string): void => {
-      clearTimeout(timer);
-      socket.close();
-      resolve(result);
-    };
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
-    socket.once('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
-    socket.once('message', (message) => finish(message.toString() === text ? 'ok' : 'garbled'));
-    socket.bind({ port: 0, ...(localAddress === undefined ? {} : { address: localAddress }) }, () =>
-      socket.connect(port, host, () => socket.send(text)),
-    );
-  });
 }
 
 function datagram({ host, port, data, localAddress }: Extract<Command, { op: 'datagram' }>): Promise<string> {

@@ -43,7 +43,32 @@ export type Command =
   /** As `tcp`, but the connection stays open: the result is `held <id>`. */
   | { readonly op: 'hold'; readonly host: string; readonly port: number; readonly timeoutMs: number }
   /** One exchange over a held connection. */
-  | { readonly op: 'say'; readonly id: number; readonly timeoutMs: number };
+  | { readonly op: 'say'; readonly id: number; readonly timeoutMs: number }
+  /** Tries these flows again and again, until told others. */
+  | { readonly op: 'watch-flows'; readonly flows: readonly WatchedFlow[] }
+  /** What came of the probes that ended since the last time: a list of {@link Probe}, as JSON. */
+  | { readonly op: 'probes' };
+
+export interface WatchedFlow {
+  /** `udp-kept` goes on over one socket: the kernel takes it for one connection. The others are new each time. */
+  readonly transport: 'tcp' | 'udp' | 'udp-kept';
+  readonly host: string;
+  readonly port: number;
+  readonly everyMs: number;
+  readonly timeoutMs: number;
+}
+
+export interface Probe {
+  /** Which of the flows. */
+  readonly flow: number;
+  /** On the clock of `process.hrtime`, in milliseconds. */
+  readonly start: number;
+  readonly end: number;
+  /** As of `tcp` and `udp`, or `ok, after a SYN was lost`. */
+  readonly result: string;
+}
+
+export const LATE_OK = 'ok, after a SYN was lost';
 
 /** Asks a `serve-name`; the result is `<name> <client as the server sees it> <server as the client sees it>`. */
 export interface AskCommand {

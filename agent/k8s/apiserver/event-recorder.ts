@@ -13,6 +13,9 @@ export interface EventRecorderOptions {
   readonly onError: (message: string, error: unknown) => void;
 }
 
+/** Of these the operator says in their status, and in an Event, what is wrong with them: operator/policy-status.ts. */
+const JUDGED_BY_OPERATOR: ReadonlySet<string> = new Set(['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy']);
+
 /** Longer messages are refused by the API server. */
 const MESSAGE_LIMIT = 1024;
 
@@ -32,6 +35,7 @@ export class EventRecorder {
   /** Takes in what came of an object. Never rejects: an event that cannot be written is logged. */
   async record({ resource, accepted, errors }: ResourceStatus): Promise<void> {
     const { kind, namespace, name, uid, apiVersion } = resource;
+    if (JUDGED_BY_OPERATOR.has(kind)) return;
     const key = `${kind} ${namespace}/${name}`;
     const message = errors.join('; ').slice(0, MESSAGE_LIMIT);
     if (accepted) {

@@ -83,23 +83,20 @@ describe('what an agent writes', () => {
     assert.equal((stored('good')!['status'] as Json)['id'], 3);
   });
 
-  test('a rejected policy gets one event of all nodes, and another when it is wrong in another way', async () => {
+  test('a rejected object gets one event of all nodes, and another when it is wrong in another way', async () => {
     const recorders = ['n1', 'n2'].map((nodeName) => {
       const onError = (message: string, error: unknown): never => assert.fail(`${message}: ${String(error)}`);
       return new EventRecorder({ server: client, limiter: unlimited, clock: systemClock, nodeName, onError });
     });
-    const resource = {
-      ...{
-        apiVersion: 'cilium.io/v2',
-        kind: 'CiliumNetworkPolicy' as const,
-        namespace: 'default',
-        name: 'p',
-        uid: 'u',
-      },
-      object: {},
-    };
+    const of = (kind: 'NetworkPolicy' | 'CiliumNetworkPolicy', apiVersion: string) => ({
+      ...{ apiVersion, kind, namespace: 'default', name: 'p', uid: 'u', object: {} },
+    });
+    const resource = of('NetworkPolicy', 'networking.k8s.io/v1');
     for (const errors of [['spec: is empty'], ['spec: is empty'], ['spec: is odd']])
       for (const recorder of recorders) await recorder.record({ resource, accepted: false, errors });
+    // Of Cilium's policies the operator tells.
+    const cilium = of('CiliumNetworkPolicy', 'cilium.io/v2');
+    await recorders[0]!.record({ resource: cilium, accepted: false, errors: ['spec: is bad'] });
     const { items } = (await client.request({ method: 'GET', path: '/api/v1/namespaces/default/events' })) as {
       items: { message: string; reason: string; involvedObject: Json }[];
     };

@@ -1,0 +1,103 @@
+/** Labels of pods and of namespaces change during traffic: whoever stays allowed loses nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Traffic, type Flow } from '../../harness/traffic.ts';
+import { waitFor } from '../../harness/wait.ts';
+import { flowsOf, MODES, openScene, POLICIES, PORT, serverPolicy, type Scene } from './scene.ts';
+
+/** Until a change of labels is known on all nodes, that of a busy machine; what it takes is in the output. */
+const SOON_MS = 10_000;
+
+const SHOP = '/api/v1/namespaces/shop';
+
+for (const mode of MODES) {
+  test(`labels that change: ${mode.name}`, { timeout: 600_000 }, async (t) => {
+    await using stack = new AsyncDisposableStack();
+    const scene = await openScene(mode);
+    const { cluster, members, server, clients, strangers } = scene;
+    stack.use(cluster);
+    const { server: api } = cluster;
+    await api.create('/api/v1/namespaces', { metadata: { name: 'shop', labels: { team: 'shop' } } });
+    const guest = await cluster.run(members[2], 'guest', { app: 'guest' }, 'shop');
+    await cluster.settled();
+    const [peer] = serverPolicy().spec.ingress;
+    const ofShop = { matchLabels: { 'io.cilium.k8s.namespace.labels.team': 'shop' } };
+    const fromEndpoints = [...peer!.fromEndpoints, ofShop];
+    await api.merge(`${POLICIES}/server`, { spec: { ingress: [{ ...peer, fromEndpoints }] } });
+    const ofGuest = (['tcp', 'udp', 'udp-kept'] as const).map((transport): Flow => ({
+      name: `guest ${transport}`,
+      ...{ from: guest, host: server.ipv4, port: PORT, transport, verdict: 'allowed' },
+    }));
+    const flows = [...flowsOf(scene), ...ofGuest];
+    await waitFor('the policy', async () => {
+      const ask = { op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: 500 } as const;
+      const answers = await Promise.all([guest, strangers[0]].map(({ actor }) => actor.do(ask)));
+      return answers.join() === 'ok,timeout';
+    });
+    const traffic = stack.use(await Traffic.start(flows));
+    const named = (prefix: string): Flow[] =>
+      flows.filter(({ name, port }) => name.startsWith(prefix) && port === PORT);
+    const all = (prefix: string, verdict: 'allowed' | 'denied') =>
+      Object.fromEntries(named(prefix).map(({ name }) => [name, verdict]));
+    await traffic.more();
+
+    await t.test('a pod that gets a label of no meaning to policy is another identity, and loses nothing', async () => {
+      for (const tier of ['one', 'two']) {
+        const took = await reidentified(scene, clients[1].ipv4, () =>
+          api.merge('/api/v1/namespaces/default/pods/client2', { metadata: { labels: { tier } } }),
+        );
+        t.diagnostic(`a new identity was known on all nodes ${took.toFixed(0)} ms after the label`);
+        await traffic.more();
+      }
+    });
+
+    await t.test(
+      'a pod that gets the labels of those who are admitted is admitted, and no longer without',
+      async () => {
+        const label = (app: string) => () =>
+          api.merge('/api/v1/namespaces/default/pods/stranger1', { metadata: { labels: { app } } });
+        await traffic.turn(all('stranger1', 'allowed'), label('client'));
+        await traffic.turn(all('stranger1', 'denied'), label('stranger'));
+      },
+    );
+
+    await t.test('a namespace that gets a label of no meaning to policy: its pods lose nothing', async () => {
+      const took = await reidentified(scene, guest.ipv4, () =>
+        api.merge(SHOP, { metadata: { labels: { color: 'red' } } }),
+      );
+      t.diagnostic(`pods of a namespace had their new identity on all nodes ${took.toFixed(0)} ms after its label`);
+      await traffic.more();
+    });
+
+    await t.test('a namespace that loses the label that policy asks for, and gets it back', async () => {
+      const label = (team: string) => () => api.merge(SHOP, { metadata: { labels: { team } } });
+      await traffic.turn(all('guest', 'denied'), label('other'));
+      await traffic.turn(all('guest', 'allowed'), label('shop'));
+      await traffic.more();
+    });
+
+    const { probes, judged, wrong } = await traffic.report();
+    t.diagnostic(`${probes} probes, ${judged} judged`);
+    assert.deepEqual(wrong.slice(0, 20), [], `${wrong.length} wrong verdicts`);
+  });
+}
+
+/** How long after the change, in milliseconds, every node knew the address under one identity other than before. */
+async function reidentified({ members }: Scene, address: string, change: () => Promise<unknown>): Promise<number> {
+  const identities = async (): Promise<readonly (number | undefined)[]> =>
+    await Promise.all(
+      members.map(async ({ api }) => (await api.ips()).find(({ cidr }) => cidr === `${address}/32`)?.identity),
+    );
+  const [before] = await identities();
+  await change();
+  const start = performance.now();
+  await waitFor(
+    'another identity on every node',
+    async () => {
+      const now = new Set(await identities());
+      return now.size === 1 && !now.has(before) && !now.has(undefined);
+    },
+    SOON_MS,
+  );
+  return performance.now() - start;
+}
