@@ -8,7 +8,7 @@ export interface TestRun {
   readonly data: Uint8Array;
   /** `struct __sk_buff` and the like; absent means all zero. */
   readonly context?: Uint8Array;
-  /** How often to run it; 1 when absent. */
+  /** How often to run it; 1 when absent. More often than that when a signal breaks it off: a single run cannot be. */
   readonly repeat?: number;
 }
 

@@ -1,11 +1,23 @@
 /**
+ * How long something that should happen may take, in milliseconds. A wait that succeeds costs nothing, so this is what no
+ * machine exceeds, however slow and busy, unless the thing does not happen at all.
+ */
+export const PATIENCE_MS = 60_000;
+
+/** How long a probe that should be answered waits, in milliseconds: connections, pings, queries. */
+export const ANSWER_MS = 30_000;
+
+/** How long a probe waits whose answer is not to come, in milliseconds: this much every such probe takes. */
+export const SILENCE_MS = 500;
+
+/**
  * Waits until `probe` gives something other than undefined or false, and returns it. The last error or value is in the
  * message when time runs out.
  */
 export async function waitFor<T>(
   what: string,
   probe: () => T | Promise<T>,
-  timeoutMs = 10_000,
+  timeoutMs = PATIENCE_MS,
 ): Promise<Exclude<T, undefined | false>> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
