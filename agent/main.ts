@@ -9,6 +9,7 @@ import { startAgent } from './daemon/agent.ts';
 import { CloudGroupFile } from './daemon/cloud-group-file.ts';
 import { openKubernetes, type Kubernetes } from './daemon/kubernetes.ts';
 import { openKernel } from './daemon/open-kernel.ts';
+import { openKvstore } from './daemon/open-kvstore.ts';
 import { awaitPodCidrs } from './daemon/pod-cidrs.ts';
 import { silentSource } from './daemon/silent-source.ts';
 import { openProcessProxy, openWorkerProxy } from '../dns-proxy/agent-link.ts';
@@ -58,7 +59,10 @@ async function run(flags: Config): Promise<number> {
   });
   try {
     using kubernetes =
-      flags.kubernetes && (await openKubernetes(flags.kubernetes, flags.nodeName, systemClock, logger));
+      flags.kubernetes &&
+      (await openKubernetes(flags.kubernetes, flags.nodeName, systemClock, logger, {
+        withoutEndpoints: flags.kvstore !== undefined,
+      }));
     const config = await withPodCidrs(flags, kubernetes, stopping.signal, logger);
     const ipam = new Ipam(config.podCidrs);
     await using kernel = await openKernel(
@@ -82,12 +86,16 @@ async function run(flags: Config): Promise<number> {
       (message, error) => logger.error({ err: error }, message),
     );
     const source = kubernetes?.source ?? openSource(config, logger);
-    // An API server may be away for long: the agent can be stopped while it waits.
+    const kvstore = await openKvstore(config, systemClock, logger);
+    await using _store = kvstore?.store;
+    // An API server or a store may be away for long: the agent can be stopped while it waits.
     void stopped.then(() => source.stop());
+    void stopped.then(() => kvstore?.store.stop());
     await using _agent = await startAgent({
       ...{ config, version: VERSION, clock: systemClock, logger, kernel, ipam, source },
       startDnsProxy: (listener, lastPort) => startDnsProxy(config, logger, listener, lastPort),
       ...(kubernetes !== undefined && { kubernetes }),
+      ...(kvstore !== undefined && { kvstore }),
       ...(config.cloudGroups !== undefined && { cloudGroups: openCloudGroups(config.cloudGroups, logger) }),
     });
     logger.info({ signal: await stopped }, 'stopping; what is in force stays in force');

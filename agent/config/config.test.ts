@@ -47,6 +47,24 @@ describe('configuration', () => {
     assert.deepEqual(made.devices, ['eth0', 'eth1', 'eth2']);
   });
 
+  test('a key-value store: Cilium’s names, both spellings of the mode, and what does not go together', () => {
+    const store = ['--kvstore', 'etcd', '--kvstore-opt', 'etcd.address=http://a:1,etcd.config=/b'];
+    for (const mode of ['--identity-allocation-mode=kvstore', '--identity-allocation=kvstore', '--kvstore=etcd']) {
+      const made = config([...CIDR, mode, ...store]);
+      assert.equal(made.identityAllocation, 'kvstore');
+      assert.deepEqual(made.kvstore, { addresses: ['http://a:1'], config: '/b', leaseTtlSeconds: 900 });
+    }
+    assert.equal(config(CIDR).kvstore, undefined);
+    const wrong = [
+      ['--identity-allocation-mode', 'kvstore'],
+      ['--kvstore', 'consul'],
+      ['--kvstore', 'etcd'],
+      [...store, '--identity-allocation', 'file'],
+      [...store, '--kvstore-lease-ttl', '1s'],
+    ];
+    for (const flags of wrong) assert.throws(() => config([...CIDR, ...flags]), { code: 'CONFIG_INVALID' });
+  });
+
   test('metrics listen on a host and a port, also of IPv6', () => {
     assert.deepEqual(config([...CIDR, '--metrics-listen', ':9962']).metricsListen, { host: '::', port: 9962 });
     assert.deepEqual(config([...CIDR, '--metrics-listen', '[::1]:1']).metricsListen, { host: '::1', port: 1 });

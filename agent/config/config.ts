@@ -7,6 +7,7 @@ import { parseDocument } from 'yaml';
 import { parseCidr, type Cidr } from '../model/address.ts';
 import type { Routing } from '../model/datapath.ts';
 import { errorText, WeirError } from '../model/errors.ts';
+import { parseEtcdOptions, type EtcdOptions } from '../model/kvstore.ts';
 import { MAGLEV_SIZES } from '../model/service.ts';
 import { environmentName, OPTIONS, type Option, type OptionName } from './options.ts';
 
@@ -27,7 +28,9 @@ export interface Config {
   readonly manifests: string | undefined;
   /** Undefined: there is no API server to follow. */
   readonly kubernetes: KubernetesConfig | undefined;
-  readonly identityAllocation: 'crd' | 'file';
+  readonly identityAllocation: 'crd' | 'kvstore' | 'file';
+  /** Undefined: there is no key-value store. */
+  readonly kvstore: (EtcdOptions & { readonly leaseTtlSeconds: number }) | undefined;
   /** Milliseconds. */
   readonly identityChangeGrace: number;
   /** Milliseconds. */
@@ -229,6 +232,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     manifests: reader.optional('manifests'),
     kubernetes,
     identityAllocation: readIdentityAllocation(reader, kubernetes),
+    kvstore: readKvstore(reader),
     identityChangeGrace: reader.duration('identity-change-grace-period'),
     podMetadataTimeout: reader.duration('pod-metadata-timeout'),
     cloudGroups: reader.optional('cloud-groups'),
@@ -332,12 +336,26 @@ function readIdentityAllocation(
   reader: Reader,
   kubernetes: KubernetesConfig | undefined,
 ): Config['identityAllocation'] {
-  const fallback = kubernetes === undefined ? 'file' : 'crd';
-  if (reader.optional('identity-allocation-mode') === undefined) return fallback;
-  const mode = reader.oneOf('identity-allocation-mode', ['crd', 'file']);
+  const kvstore = reader.optional('kvstore') !== undefined;
+  const field =
+    reader.optional('identity-allocation-mode') === undefined ? 'identity-allocation' : 'identity-allocation-mode';
+  if (reader.optional(field) === undefined) return kvstore ? 'kvstore' : kubernetes === undefined ? 'file' : 'crd';
+  const mode = reader.oneOf(field, ['crd', 'kvstore', 'file']);
   if (mode === 'crd' && kubernetes === undefined)
-    reader.fail('identity-allocation-mode', 'crd needs an API server: see --k8s-kubeconfig-path');
+    reader.fail(field, 'crd needs an API server: see --k8s-kubeconfig-path');
+  if (mode === 'kvstore' && !kvstore) reader.fail(field, 'kvstore needs a store: --kvstore etcd --kvstore-opt …');
+  if (mode !== 'kvstore' && kvstore)
+    reader.fail('kvstore', `with ${mode} there is nothing to keep in a store: say --identity-allocation-mode kvstore`);
   return mode;
+}
+
+function readKvstore(reader: Reader): Config['kvstore'] {
+  if (reader.optional('kvstore') === undefined) return undefined;
+  reader.oneOf('kvstore', ['etcd']);
+  const leaseTtlSeconds = Math.round(reader.duration('kvstore-lease-ttl') / 1000);
+  if (leaseTtlSeconds < 5) reader.fail('kvstore-lease-ttl', 'must be 5s at least');
+  const options = reader.check('kvstore-opt', () => parseEtcdOptions(reader.list('kvstore-opt')));
+  return Object.freeze({ ...options, leaseTtlSeconds });
 }
 
 function readNames(reader: Reader): NameConfig {

@@ -80,7 +80,32 @@ export const OPTIONS = [
     name: 'identity-allocation-mode',
     kind: 'text',
     value: 'MODE',
-    help: 'where identities are agreed on: crd (CiliumIdentity objects), or file (this node alone) (default: crd with Kubernetes)',
+    help: 'where identities are agreed on: crd (CiliumIdentity objects), kvstore (etcd), or file (this node alone) (default: kvstore with --kvstore, else crd with Kubernetes)',
+  },
+  {
+    name: 'identity-allocation',
+    kind: 'text',
+    value: 'MODE',
+    help: 'the same as --identity-allocation-mode',
+  },
+  {
+    name: 'kvstore',
+    kind: 'text',
+    value: 'NAME',
+    help: 'share identities, addresses and nodes with the other agents in a key-value store: etcd',
+  },
+  {
+    name: 'kvstore-opt',
+    kind: 'list',
+    value: 'NAME=VALUE',
+    help: "how to reach it: etcd.address=URL, or etcd.config=FILE, a file as etcd's own client takes it",
+  },
+  {
+    name: 'kvstore-lease-ttl',
+    kind: 'text',
+    value: 'DURATION',
+    default: '15m',
+    help: 'how long the other agents know this one after it has fallen silent',
   },
   {
     name: 'identity-change-grace-period',

@@ -28,7 +28,7 @@ import { decodeOptions, openRooms, type AgentParts, type Rooms } from './rooms.t
 export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const rooms = await openRooms(parts);
-  const { manager, nodeAddresses, kernelIpcache, families, services, cluster, keeper, announcer } = rooms;
+  const { manager, nodeAddresses, kernelIpcache, families, services, cluster, keeper, announcer, kvstoreLink } = rooms;
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
   undo.defer(() => rooms.names.stop());
@@ -42,6 +42,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   await cluster.begin();
   if (keeper !== undefined) undo.defer(() => keeper.stop());
   keeper?.begin();
+  if (kvstoreLink !== undefined) undo.defer(() => kvstoreLink.stop());
+  kvstoreLink?.begin();
   if (announcer !== undefined) undo.defer(() => announcer.close());
   announcer?.begin();
   await startDns(rooms, undo);
@@ -114,7 +116,7 @@ async function startDns(
 /** Resolves when everything that existed at the start has been taken in. */
 async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promise<void> {
   const { config, identities, ipcache, families, manager, kernelIpcache, engine, logger, pods, source, health } = rooms;
-  const { metrics, clock, cloudGroups, names, services, kubernetes } = rooms;
+  const { metrics, clock, cloudGroups, names, services, kubernetes, kvstore, kvstoreLink } = rooms;
   const report = (status: ResourceStatus): void => reportStatus(rooms, status);
   const prefixes = new PrefixIdentities({
     ...{ identities, ipcache, families },
@@ -137,14 +139,17 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
   const watching = cloudGroups?.watch(() => importer.cloudGroupsChanged());
   if (watching !== undefined) undo.use(watching);
   if (kubernetes !== undefined) health.setResources(() => kubernetes.status());
+  if (kvstore !== undefined) health.setKvstore(() => kvstore.status());
   const feed = new ResourceFeed(pods, importer, services, rooms.cluster.feed, report);
   undo.defer(() => source.stop());
-  await source.start((event) => {
+  const started = source.start((event) => {
     feed.handle(event);
     if (event.type !== 'delete') return;
     health.setRejected(resourceName(event.resource), false);
     health.setGaps(resourceName(event.resource), []);
   });
+  // One is of no use without the other, and the agent can be stopped while it waits for both.
+  await Promise.all([started, kvstoreLink?.follow()]);
   if (kubernetes === undefined) {
     const { manifests } = config;
     health.setResources(() =>

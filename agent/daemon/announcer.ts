@@ -3,27 +3,22 @@ import type { Endpoint } from '../endpoint/endpoint.ts';
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
 import type { ApiServer } from '../k8s/apiserver/client.ts';
 import { ObjectTarget, wantedObjectType, type ObjectKey, type WantedObject } from '../k8s/apiserver/object-target.ts';
-import type { Node } from '../k8s/node.ts';
 import type { WriteLimiter } from '../k8s/apiserver/write-limiter.ts';
-import { addressEquals, formatAddress, formatCidr, type Address, type Cidr } from '../model/address.ts';
+import { formatAddress, formatCidr, type Address, type Cidr } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import { formatLabel } from '../model/labels.ts';
-import type { NodeAddress } from '../model/node.ts';
 import { protocolName } from '../model/port.ts';
 import { Reconciler } from '../reconcile/reconciler.ts';
+import type { OwnNode } from './own-node.ts';
 
 export interface AnnouncerOptions {
   readonly server: ApiServer;
   readonly limiter: WriteLimiter;
   readonly clock: Clock;
-  readonly nodeName: string;
+  readonly own: OwnNode;
   readonly pods: PodDirectory;
   /** Prefixes of the pods here; undefined where the operator says which they are. */
   readonly podCidrs: readonly Cidr[] | undefined;
-  /** Addresses of the node's router inside the pod network. */
-  readonly routers: readonly Address[];
-  /** Addresses of the node, the router's among them, as far as they can be seen here. */
-  readonly detected: () => readonly Address[];
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -40,8 +35,6 @@ export class Announcer {
   readonly #attempts = new Map<string, number>();
   /** Endpoints that the cluster takes for this node's, by name: their uids. */
   readonly #found = new Map<string, { readonly key: ObjectKey; readonly uid: string }>();
-  /** This node's object, when there is one. */
-  #nodeObject: { readonly uid: string; readonly node: Node } | undefined;
   #begun = false;
 
   constructor(options: AnnouncerOptions) {
@@ -77,9 +70,8 @@ export class Announcer {
     return this.#reconciler.counts();
   }
 
-  /** The Node object of this node. */
-  setNodeObject(uid: string, node: Node): void {
-    this.#nodeObject = { uid, node };
+  /** What is known of this node has changed. */
+  nodeChanged(): void {
     if (!this.#begun) return;
     this.#tellNode();
     // Endpoints say where they are.
@@ -123,37 +115,20 @@ export class Announcer {
       if (endpoint === undefined || !this.#begun) return;
       this.#attempts.set(podName, (this.#attempts.get(podName) ?? 0) + 1);
       this.#tell(endpoint);
-    } else if (!this.#begun && nodeAddress !== undefined && this.#isOwn(nodeAddress)) {
+    } else if (!this.#begun && nodeAddress !== undefined && this.#options.own.has(nodeAddress)) {
       this.#found.set(podName, { key: { kind: 'CiliumEndpoint', namespace, name }, uid });
     }
   }
 
-  #isOwn(address: Address): boolean {
-    const text = formatAddress(address);
-    return this.#addresses().some((own) => formatAddress(own.address) === text);
-  }
-
-  /** What the Node object says goes before what can be seen here: an interface may be of no use to others. */
-  #addresses(): readonly NodeAddress[] {
-    const { routers, detected } = this.#options;
-    const isRouter = (address: Address): boolean => routers.some((router) => addressEquals(router, address));
-    const named = (this.#nodeObject?.node.addresses ?? []).filter(({ type }) => type !== 'CiliumInternalIP');
-    const seen = detected().filter((address) => !isRouter(address));
-    return [
-      ...(named.length > 0 ? named : seen.map((address) => ({ type: 'InternalIP' as const, address }))),
-      ...routers.map((address) => ({ type: 'CiliumInternalIP' as const, address })),
-    ];
-  }
-
   #tellNode(): void {
-    const { nodeName, podCidrs } = this.#options;
-    const { uid = '', node } = this.#nodeObject ?? {};
+    const { own, podCidrs } = this.#options;
+    const { uid = '', node } = own.object ?? {};
     this.#reconciler.set({
-      ...{ kind: 'CiliumNode', namespace: '', name: nodeName },
+      ...{ kind: 'CiliumNode', namespace: '', name: own.name },
       labels: Object.fromEntries(node?.labels ?? []),
-      ...(uid !== '' && { owner: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid } }),
+      ...(uid !== '' && { owner: { apiVersion: 'v1', kind: 'Node', name: own.name, uid } }),
       spec: {
-        addresses: this.#addresses().map(({ type, address }) => ({ type, ip: formatAddress(address) })),
+        addresses: own.addresses().map(({ type, address }) => ({ type, ip: formatAddress(address) })),
         ...(podCidrs !== undefined && { ipam: { podCIDRs: podCidrs.map(formatCidr) } }),
       },
     });
@@ -171,23 +146,16 @@ export class Announcer {
       ...{ kind: 'CiliumEndpoint', namespace, name },
       owner: { apiVersion: 'v1', kind: 'Pod', name, uid },
       status: {
-        ...endpointStatus(endpoint, this.#nodeAddress()),
+        ...endpointStatus(endpoint, this.#options.own.address()),
         ...(pod !== undefined && pod.namedPorts.length > 0 && { 'named-ports': pod.namedPorts.map(portModel) }),
         ...(pod !== undefined && pod.serviceAccount !== '' && { 'service-account': pod.serviceAccount }),
       },
       ...(attempt !== undefined && { attempt }),
     });
   }
-
-  /** By which other nodes reach this one. */
-  #nodeAddress(): string {
-    const internal = this.#addresses().filter(({ type }) => type === 'InternalIP');
-    const first = internal.find(({ address }) => address.family === 4) ?? internal[0];
-    return first === undefined ? '' : formatAddress(first.address);
-  }
 }
 
-function endpointStatus(endpoint: Endpoint, node: string): Record<string, unknown> {
+function endpointStatus(endpoint: Endpoint, node: Address | undefined): Record<string, unknown> {
   const { id, identity, attachment, addressing, policy } = endpoint;
   return {
     id,
@@ -206,7 +174,7 @@ function endpointStatus(endpoint: Endpoint, node: string): Record<string, unknow
           ...(addressing.ipv6 && { ipv6: formatAddress(addressing.ipv6) }),
         },
       ],
-      ...(node !== '' && { node }),
+      ...(node !== undefined && { node: formatAddress(node) }),
     },
     encryption: {},
     policy: {

@@ -9,7 +9,7 @@ import { resourceName, type Resource } from '../model/resource.ts';
 import type { ApiServers } from '../nodes/api-servers.ts';
 import type { NodeTable } from '../nodes/node-table.ts';
 import type { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
-import type { Announcer } from './announcer.ts';
+import type { Announcers } from './announcers.ts';
 import type { IdentityKeeper } from './identity-keeper.ts';
 
 /** What of the cluster beyond this node the agent keeps. */
@@ -23,7 +23,7 @@ export interface ClusterRooms {
   /** Labels of this node's own object; none when there is no such object. */
   readonly setOwnLabels: (labels: ReadonlyMap<string, string>) => void;
   /** Absent where nobody is told of this node. */
-  readonly announcer?: Pick<Announcer, 'observe' | 'setNodeObject'>;
+  readonly announcer?: Pick<Announcers, 'observe' | 'setNodeObject'>;
 }
 
 /** The service by which a cluster's own API is reached. */

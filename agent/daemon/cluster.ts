@@ -10,7 +10,7 @@ import { NodeTable } from '../nodes/node-table.ts';
 import { RemoteEndpoints } from '../nodes/remote-endpoints.ts';
 import { RemoteNodes } from '../nodes/remote-nodes.ts';
 import { ClusterFeed } from './cluster-feed.ts';
-import type { Announcer } from './announcer.ts';
+import type { Announcers } from './announcers.ts';
 import type { IdentityKeeper } from './identity-keeper.ts';
 import type { HostEndpoint } from './host-endpoint.ts';
 import type { NodeAddresses } from './node-addresses.ts';
@@ -28,7 +28,7 @@ export interface ClusterParts {
   readonly keeper?: IdentityKeeper;
   readonly host: Pick<HostEndpoint, 'setLabels'>;
   /** Absent where nobody is told of this node. */
-  readonly announcer?: Announcer;
+  readonly announcer?: Announcers;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -47,6 +47,7 @@ export class Cluster {
     this.remoteNodes = new RemoteNodes({ ...parts, nodes, tunnelFamily, target: kernel.nodes });
     this.endpoints = new RemoteEndpoints({
       ...{ nodes, ipcache, tunnelFamily },
+      source: config.kvstore === undefined ? 'custom-resource' : 'kvstore',
       isOwnAddress: (address) =>
         isAmong(address, nodeAddresses.addresses) || isAddressOf(address, nodes.get(nodes.self)),
       settlePolicies: () => manager.settlePolicies(),

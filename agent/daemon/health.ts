@@ -8,6 +8,7 @@ export class Health {
   #phase: ApiPhase = 'starting';
   #readySince: number | undefined;
   #resources = (): Status => ({ state: 'Warning', msg: 'resources have not come in yet' });
+  #kvstore = (): Status => ({ state: 'Disabled' });
   /** Objects that were rejected, by name. */
   readonly #rejected = new Set<string>();
   /** What of policies in force is not enforced, by object. */
@@ -34,6 +35,15 @@ export class Health {
   /** @param status asked each time: how an API server stands changes */
   setResources(status: () => Status): void {
     this.#resources = status;
+  }
+
+  /** @param status asked each time */
+  setKvstore(status: () => Status): void {
+    this.#kvstore = status;
+  }
+
+  kvstore(): Status {
+    return this.#kvstore();
   }
 
   resources(): Status {

@@ -3,13 +3,17 @@ import type { Clock } from '../model/clock.ts';
 import type { Identity, IdentityId } from '../model/identity.ts';
 import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
 
+/** Where the cluster's identities are kept. */
+export interface KeptIdentities {
+  /** Takes in that an identity is marked as unused; absent where nothing is ever marked. */
+  observe?(id: IdentityId, unused: boolean): void;
+  /** Whether the identity is there still, and stays when this resolves. */
+  reuse(identity: Identity): Promise<boolean>;
+}
+
 export interface IdentityKeeperOptions {
   readonly identities: Pick<IdentityRegistry, 'unagreed' | 'settle' | 'references' | 'find'>;
-  /** Where the cluster's identities are kept. */
-  readonly objects: {
-    observe(id: IdentityId, unused: boolean): void;
-    reuse(identity: Identity): Promise<boolean>;
-  };
+  readonly objects: KeptIdentities;
   readonly clock: Clock;
   readonly onError: (message: string, error: unknown) => void;
 }
@@ -45,7 +49,7 @@ export class IdentityKeeper {
 
   /** An identity is marked as unused, or no longer. */
   observe(id: IdentityId, unused: boolean): void {
-    this.#options.objects.observe(id, unused);
+    this.#options.objects.observe?.(id, unused);
     if (!unused) this.#marked.delete(id);
     else if (this.#options.identities.references(id) > 0) {
       this.#marked.add(id);

@@ -17,12 +17,16 @@ export interface Kubernetes extends Disposable {
   status(): Status;
 }
 
-/** @throws WeirError CONFIG_INVALID when the credentials cannot be read. */
+/**
+ * @param withoutEndpoints what other agents announce is learned elsewhere
+ * @throws WeirError CONFIG_INVALID when the credentials cannot be read.
+ */
 export async function openKubernetes(
   { kubeconfig, servers, heartbeatTimeout, endpointSlices, qps, burst }: KubernetesConfig,
   nodeName: string,
   clock: Clock,
   logger: FastifyBaseLogger,
+  { withoutEndpoints = false }: { readonly withoutEndpoints?: boolean } = {},
 ): Promise<Kubernetes> {
   // Only those who speak to an API server carry the library for its credentials.
   const { Credentials } = await import('../k8s/apiserver/credentials.ts');
@@ -35,7 +39,7 @@ export async function openKubernetes(
   });
   const told = new Map<string, string>();
   const source = new KubernetesSource({
-    ...{ server, clock, nodeName, endpointSlices, heartbeatMs: heartbeatTimeout },
+    ...{ server, clock, nodeName, endpointSlices, withoutEndpoints, heartbeatMs: heartbeatTimeout },
     onStatus: (status) => void events.record(status),
     onState: (state) => logState(state, told, logger),
     onIssue: ({ object, field, message }) => logger.error({ resource: object, field }, `left out: ${field} ${message}`),

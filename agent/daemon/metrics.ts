@@ -12,6 +12,7 @@ import { nameMetrics } from './names/name-metrics.ts';
 import type { Names } from './names/names.ts';
 import { proxyMetrics } from './names/proxy-metrics.ts';
 import type { NodeKernel } from './node-kernel.ts';
+import type { OpenKvstore } from './open-kvstore.ts';
 import { policyMapUses } from './policy-maps.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { ServiceMetrics } from './service-metrics.ts';
@@ -27,6 +28,7 @@ export interface MetricsParts {
   readonly kernel: NodeKernel;
   readonly metrics: PolicyMetrics;
   readonly serviceMetrics: ServiceMetrics;
+  readonly kvstore?: OpenKvstore;
 }
 
 /** Gauges under Cilium's names, read when somebody asks. */
@@ -38,6 +40,8 @@ export function createMetrics(parts: MetricsParts): Registry {
   policyMapMetrics(registry, parts);
   parts.metrics.register(registry);
   parts.serviceMetrics.register(registry);
+  const { kvstore } = parts;
+  kvstore?.metrics.register(registry, () => kvstore.store.backlog);
   nameMetrics(registry, parts.names);
   proxyMetrics(registry, () => parts.dns.counts);
   kernelMetrics(registry, parts);

@@ -8,6 +8,7 @@ import { EndpointStore } from '../endpoint/store.ts';
 import { DEFAULT_NAME_LIMITS } from '../fqdn/namecache.ts';
 import type { Families } from '../identity/cidr-labels.ts';
 import { LabelFilter } from '../identity/label-filter.ts';
+import type { IdentityAgreement } from '../identity/agreement.ts';
 import { IdentityRegistry } from '../identity/registry.ts';
 import { RESERVED_IDENTITIES } from '../identity/reserved.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
@@ -24,12 +25,15 @@ import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
 import { Cluster } from './cluster.ts';
 import { Announcer } from './announcer.ts';
+import { Announcers } from './announcers.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
-import { IdentityKeeper } from './identity-keeper.ts';
+import { IdentityKeeper, type KeptIdentities } from './identity-keeper.ts';
 import { HostEndpoint } from './host-endpoint.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
+import { KvstoreAnnouncer } from './kvstore-announcer.ts';
+import { KvstoreLink } from './kvstore-link.ts';
 import { DnsControl } from './names/dns-control.ts';
 import type { ResolveName } from './names/name-poller.ts';
 import { Names } from './names/names.ts';
@@ -37,6 +41,8 @@ import { ProxyPortFile } from './names/proxy-port.ts';
 import { nameResolver } from './names/resolve-name.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
+import type { OpenKvstore } from './open-kvstore.ts';
+import { OwnNode } from './own-node.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { PolicyTrial } from './policy-trial.ts';
 import { ServiceMetrics } from './service-metrics.ts';
@@ -53,6 +59,8 @@ export interface AgentParts {
   readonly source: ResourceSource;
   /** Absent: there is no API server. */
   readonly kubernetes?: Pick<Kubernetes, 'server' | 'limiter' | 'status'>;
+  /** Absent: there is no key-value store. */
+  readonly kvstore?: OpenKvstore;
   /**
    * Starts the DNS proxy, on `port` if it can be had; 0 is any. Absent: there is none, and what policies divert to it is
    * dropped.
@@ -85,7 +93,9 @@ export interface Rooms extends AgentParts {
   readonly keeper?: IdentityKeeper;
   readonly host: HostEndpoint;
   /** Absent where nobody is told of this node. */
-  readonly announcer?: Announcer;
+  readonly announcer?: Announcers;
+  /** Absent where there is no key-value store. */
+  readonly kvstoreLink?: KvstoreLink;
   readonly trial: PolicyTrial;
 }
 
@@ -108,7 +118,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     enableIPv6: families.ipv6,
   });
   engine.apply({ identities: RESERVED_IDENTITIES });
-  const objects = openIdentityObjects(parts);
+  const objects = openAgreement(parts);
   const { registry: identities, problems } = await IdentityRegistry.open({
     ...(objects !== undefined && { agreement: objects }),
     stateDir: config.stateDir,
@@ -141,7 +151,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const dns = await openDnsControl(parts, names, () => manager);
-  const announcer = openAnnouncer(parts, pods, () => nodeAddresses.addresses);
+  const announcer = openAnnouncers(parts, pods, () => nodeAddresses.addresses);
   const manager = new EndpointManager({
     ...environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
     ...(announcer !== undefined && { announcer }),
@@ -164,6 +174,13 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...(announcer !== undefined && { announcer }),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  const kvstoreLink =
+    parts.kvstore &&
+    new KvstoreLink({
+      ...{ kvstore: parts.kvstore.store, clock, identities, keeper: keeper!, nodes: cluster.nodes },
+      endpoints: cluster.endpoints,
+      onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+    });
   const ownPrefixes = Object.values(config.podCidrs);
   names.setPodPrefixes(ownPrefixes);
   cluster.nodes.subscribe(() => {
@@ -196,6 +213,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...(keeper !== undefined && { keeper }),
     host,
     ...(announcer !== undefined && { announcer }),
+    ...(kvstoreLink !== undefined && { kvstoreLink }),
     trial: new PolicyTrial({
       ...{ clock, decode: decodeOptions(config) },
       log: (message, policies) => logger.info({ policies }, `policy trial: ${message}`),
@@ -223,23 +241,30 @@ async function openDnsControl(
   });
 }
 
-/** Who tells the cluster of this node; undefined where there is no API server to tell. */
-function openAnnouncer(
-  { config, kubernetes, clock, logger, ipam }: AgentParts,
+/** Who tells the cluster of this node; undefined where there is nobody to tell. */
+function openAnnouncers(
+  { config, kubernetes, kvstore, clock, logger, ipam }: AgentParts,
   pods: PodDirectory,
   detected: () => readonly Address[],
-): Announcer | undefined {
-  if (kubernetes === undefined) return undefined;
-  return new Announcer({
-    ...{ server: kubernetes.server, limiter: kubernetes.limiter, clock, nodeName: config.nodeName, pods, detected },
-    podCidrs: config.ipam === 'cluster-pool' ? undefined : Object.values(config.podCidrs),
-    routers: addressesOf(ipam.routers),
-    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
-  });
+): Announcers | undefined {
+  if (kubernetes === undefined && kvstore === undefined) return undefined;
+  const own = new OwnNode({ name: config.nodeName, routers: addressesOf(ipam.routers), detected });
+  const podCidrs = Object.values(config.podCidrs);
+  const objects =
+    kubernetes &&
+    new Announcer({
+      ...{ server: kubernetes.server, limiter: kubernetes.limiter, clock, own, pods },
+      podCidrs: config.ipam === 'cluster-pool' ? undefined : podCidrs,
+      onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+    });
+  const keys =
+    kvstore && new KvstoreAnnouncer({ keys: kvstore.store.keys, own, clusterName: config.clusterName, pods, podCidrs });
+  return new Announcers(own, objects, keys);
 }
 
 /** Where the cluster agrees on identities; undefined where this node has its own. */
-function openIdentityObjects({ config, kubernetes }: AgentParts): IdentityObjects | undefined {
+function openAgreement({ config, kubernetes, kvstore }: AgentParts): (IdentityAgreement & KeptIdentities) | undefined {
+  if (kvstore !== undefined) return kvstore.store.identities;
   if (kubernetes === undefined || config.identityAllocation !== 'crd') return undefined;
   return new IdentityObjects({ server: kubernetes.server });
 }
@@ -255,7 +280,7 @@ function lbNode(name: string, addresses: readonly Address[], { ipv4, ipv6 }: Fam
 }
 
 function environmentOf(
-  { config, clock, logger, kernel, ipam, kubernetes }: AgentParts,
+  { config, clock, logger, kernel, ipam, kubernetes, kvstore }: AgentParts,
   rooms: Pick<Rooms, 'engine' | 'identities' | 'ipcache' | 'kernelIpcache' | 'pods' | 'metrics' | 'dns'>,
 ): EndpointEnvironment {
   const { engine, identities, ipcache, kernelIpcache, pods, metrics, dns } = rooms;
@@ -271,7 +296,7 @@ function environmentOf(
       podsMayBeLate: kubernetes !== undefined,
     },
     podWaitMs: config.podMetadataTimeout,
-    identityGraceMs: kubernetes === undefined ? 0 : config.identityChangeGrace,
+    identityGraceMs: kubernetes === undefined && kvstore === undefined ? 0 : config.identityChangeGrace,
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,
     regenerated: (outcome, milliseconds) => metrics.regenerated(outcome, milliseconds),

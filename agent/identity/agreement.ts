@@ -7,7 +7,7 @@ export interface IdentityAgreement {
    * The one identity that the whole cluster has for `labels`; made when there is none yet.
    *
    * @param preferred the number to give it, if it is free and the labels have none
-   * @throws WeirError IDENTITY_EXHAUSTED, KUBERNETES_UNREACHABLE, KUBERNETES_REFUSED
+   * @throws WeirError IDENTITY_EXHAUSTED, KUBERNETES_UNREACHABLE, KUBERNETES_REFUSED, KVSTORE_UNREACHABLE, KVSTORE_REFUSED
    */
   agree(labels: readonly Label[], preferred?: Identity['id']): Promise<Identity>;
   /**

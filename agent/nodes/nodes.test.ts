@@ -142,7 +142,7 @@ describe('endpoints of other nodes', () => {
     const ports = new Map<string, number>();
     ipcache.subscribe((changes) => order.push(`ipcache ${changes.map(({ prefix }) => formatCidr(prefix)).join()}`));
     const endpoints = new RemoteEndpoints({
-      ...{ nodes, ipcache, tunnelFamily },
+      ...{ nodes, ipcache, tunnelFamily, source: 'custom-resource' },
       isOwnAddress: (address) => addressEquals(address, parseAddress('192.0.2.1')),
       settlePolicies: () => {
         order.push('policies');

@@ -1,4 +1,5 @@
 import type { Ipcache, IpcacheRecord, IpcacheRemoval } from '../ipcache/ipcache.ts';
+import type { IpcacheSource } from '../ipcache/source.ts';
 import { formatAddress, formatCidr, fullPrefix, type Address } from '../model/address.ts';
 import type { IdentityId } from '../model/identity.ts';
 import { nodeAddress } from '../model/node.ts';
@@ -20,6 +21,8 @@ export interface AnnouncedEndpoint {
 export interface RemoteEndpointsOptions {
   readonly nodes: NodeSource;
   readonly ipcache: Ipcache;
+  /** Through whom endpoints are announced. */
+  readonly source: Extract<IpcacheSource, 'kvstore' | 'custom-resource'>;
   /** Family of the addresses between which packets are tunnelled; undefined where they are routed. */
   readonly tunnelFamily: 4 | 6 | undefined;
   /** Whether an address is this node's own: endpoints there are known at first hand. */
@@ -134,7 +137,7 @@ export class RemoteEndpoints {
       return endpoint.addresses.map((address) => ({
         prefix: fullPrefix(address),
         identity: endpoint.identity,
-        source: 'custom-resource' as const,
+        source: this.#options.source,
         owner,
         namespace: endpoint.namespace,
         podName: endpoint.name,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { EtcdClient } from '../../agent/kvstore/etcd/client.ts';
 import { systemClock } from '../../agent/model/clock.ts';
-import { start, stop } from './exec.ts';
+import { run, start, stop } from './exec.ts';
 import { uniqueName } from './run.ts';
 import { waitFor } from './wait.ts';
 
@@ -57,6 +57,7 @@ export class Etcd implements AsyncDisposable {
       // The first leader is soon there.
       ...['--heartbeat-interval', '50', '--election-timeout', '250'],
     ];
+    const begun = this.#log().length;
     this.#child = start(argv, { stdio: ['ignore', log, log] });
     log.close();
     const child = this.#child;
@@ -64,7 +65,7 @@ export class Etcd implements AsyncDisposable {
       'etcd to answer',
       async () => {
         if (child.exitCode !== null) throw new Error(`etcd ended; its log:\n${this.#logTail()}`);
-        return this.#enter.length > 0 ? this.#isUp() : await this.#answers();
+        return this.#enter.length > 0 ? this.#isUp(begun) : await this.#answers();
       },
       60_000,
     );
@@ -82,6 +83,14 @@ export class Etcd implements AsyncDisposable {
     return new EtcdClient({ config: { endpoints: [this.url] }, clock: systemClock });
   }
 
+  /** Keys that begin with the prefix, and their values, as etcd's own tool shows them. */
+  keys(prefix: string): Map<string, string> {
+    const lines = run([...this.#enter, 'etcdctl', '--endpoints', this.url, 'get', '--prefix', prefix], {
+      env: { ...process.env, ETCDCTL_API: '3' },
+    }).split('\n');
+    return new Map(Array.from({ length: lines.length >> 1 }, (_, i) => [lines[2 * i]!, lines[2 * i + 1]!]));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.halt();
     rmSync(this.#directory, { recursive: true, force: true });
@@ -94,13 +103,17 @@ export class Etcd implements AsyncDisposable {
   }
 
   /** From within another network its log has to do. */
-  #isUp(): boolean {
-    return /ready to serve client requests/.test(this.#logTail(5));
+  #isUp(begun: number): boolean {
+    return /ready to serve .*client requests/.test(this.#log().slice(begun));
+  }
+
+  #log(): string {
+    const log = path.join(this.#directory, 'log');
+    return existsSync(log) ? readFileSync(log, 'utf8') : '';
   }
 
   #logTail(lines = 20): string {
-    const log = path.join(this.#directory, 'log');
-    return existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '';
+    return this.#log().trimEnd().split('\n').slice(-lines).join('\n');
   }
 }
 

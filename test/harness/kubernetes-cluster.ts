@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ApiServerProcess } from './api-server.ts';
 import { Cluster, type Member } from './cluster.ts';
+import { Etcd } from './etcd.ts';
 import { runAsync, type Output } from './exec.ts';
+import { WORLD_ADDRESSES } from './node.ts';
 import { OperatorProcess } from './operator-process.ts';
 import { Pod } from './pod.ts';
 import { uniqueName } from './run.ts';
@@ -22,6 +24,8 @@ export interface KubernetesClusterOptions {
   readonly socketLb?: boolean;
   /** File whose functions run inside the API server's process. */
   readonly module?: string;
+  /** Agents tell each other of identities, addresses and nodes through etcd, which runs beside the API server. */
+  readonly kvstore?: boolean;
   /** False: the caller starts the agents. */
   readonly startAgents?: boolean;
 }
@@ -33,11 +37,18 @@ const POOL_FLAGS = [
   ...['--cluster-pool-ipv6-cidr', 'fd00:10:244::/104', '--cluster-pool-ipv6-mask-size', '120'],
 ];
 
+const ETCD_PORT = 2379;
+const ETCD_FLAGS = [
+  ...['--identity-allocation-mode', 'kvstore', '--kvstore', 'etcd'],
+  ...['--kvstore-opt', `etcd.address=http://${WORLD_ADDRESSES.v4}:${ETCD_PORT}`],
+];
+
 /** A cluster on an API server. */
 export class KubernetesCluster implements AsyncDisposable {
   readonly nodes: Cluster;
   readonly server: ApiServerProcess;
   readonly operator: OperatorProcess | undefined;
+  readonly #etcd: Etcd | undefined;
   readonly #directory: string;
   readonly #pods = new Map<string, Pod>();
 
@@ -45,11 +56,13 @@ export class KubernetesCluster implements AsyncDisposable {
     nodes: Cluster,
     server: ApiServerProcess,
     operator: OperatorProcess | undefined,
+    etcd: Etcd | undefined,
     directory: string,
   ) {
     this.nodes = nodes;
     this.server = server;
     this.operator = operator;
+    this.#etcd = etcd;
     this.#directory = directory;
   }
 
@@ -65,9 +78,21 @@ export class KubernetesCluster implements AsyncDisposable {
     const { module } = options;
     const directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('api')}-`));
     undo.defer(() => rmSync(directory, { recursive: true, force: true }));
-    const flags = [...given, '--k8s-kubeconfig-path', path.join(directory, 'kubeconfig.agent'), '--ipam', ipam];
+    const store = options.kvstore === true ? ETCD_FLAGS : [];
+    const flags = [
+      ...given,
+      ...store,
+      '--k8s-kubeconfig-path',
+      path.join(directory, 'kubeconfig.agent'),
+      '--ipam',
+      ipam,
+    ];
     const nodes = undo.use(Cluster.prepare({ nodes: options.nodes, flags, manifests: false, socketLb }));
     const ns = nodes.world;
+    const etcd =
+      options.kvstore === true
+        ? undo.use(await Etcd.start({ enter: ns.enter, host: WORLD_ADDRESSES.v4, port: ETCD_PORT }))
+        : undefined;
     const definitions = operatorFlags === undefined;
     const server = undo.use(
       await ApiServerProcess.start({ ns, directory, definitions, ...(module !== undefined && { module }) }),
@@ -77,15 +102,21 @@ export class KubernetesCluster implements AsyncDisposable {
         ? undefined
         : new OperatorProcess({
             ...{ ns, kubeconfig: server.kubeconfig('operator'), log: path.join(directory, 'operator.log') },
-            flags: [...(ipam === 'cluster-pool' ? POOL_FLAGS : []), ...operatorFlags],
+            flags: [...(ipam === 'cluster-pool' ? POOL_FLAGS : []), ...store, ...operatorFlags],
           });
     if (operator !== undefined) undo.use(operator);
-    const cluster = new KubernetesCluster(nodes, server, operator, directory);
+    const cluster = new KubernetesCluster(nodes, server, operator, etcd, directory);
     await Promise.all(nodes.members.map((member) => cluster.#register(member, ipam)));
     await Promise.all([operator?.start(), ...(startAgents ? nodes.members.map(({ node }) => node.startAgent()) : [])]);
     if (ipam === 'cluster-pool') await cluster.#routeFromWorld();
     undo.move();
     return cluster;
+  }
+
+  /** @throws Error when it was started without `kvstore` */
+  get etcd(): Etcd {
+    if (this.#etcd === undefined) throw new Error('the cluster has no etcd');
+    return this.#etcd;
   }
 
   /** Creates a pod through the API and runs it, as the scheduler and a kubelet do. */
@@ -147,6 +178,7 @@ export class KubernetesCluster implements AsyncDisposable {
     await this.nodes[Symbol.asyncDispose]();
     await this.operator?.[Symbol.asyncDispose]();
     await this.server[Symbol.asyncDispose]();
+    await this.#etcd?.[Symbol.asyncDispose]();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 

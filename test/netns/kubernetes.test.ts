@@ -1,6 +1,7 @@
 /** Three nodes on an API server: pods created through it, policies from it, and what happens when parts of it go away. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
+import type { Etcd } from '../harness/etcd.ts';
 import { KubernetesCluster } from '../harness/kubernetes-cluster.ts';
 import type { Pod } from '../harness/pod.ts';
 import { waitFor } from '../harness/wait.ts';
@@ -14,9 +15,13 @@ const policy = (ingress: unknown, name = 'server') => ({
 });
 const from = (app: string) => ({ fromEndpoints: [{ matchLabels: { app } }] });
 
-test('three nodes on an API server', async (t) => {
+for (const kvstore of [false, true]) {
+  test(`three nodes on an API server${kvstore ? ' and etcd' : ''}`, (t) => scenario(t, kvstore));
+}
+
+async function scenario(t: TestContext, kvstore: boolean): Promise<void> {
   await using stack = new AsyncDisposableStack();
-  const cluster = stack.use(await KubernetesCluster.start({ nodes: 3, flags: ['--routing-mode', 'tunnel'] }));
+  const cluster = stack.use(await KubernetesCluster.start({ nodes: 3, flags: ['--routing-mode', 'tunnel'], kvstore }));
   const { server: api } = cluster;
   const [one, two, three] = cluster.nodes.members as [Member, Member, Member];
   const server = await cluster.run(one, 'server', { app: 'server' });
@@ -33,8 +38,9 @@ test('three nodes on an API server', async (t) => {
   await t.test('nodes and endpoints are announced, each pod under one identity', async () => {
     const endpoints = await api.list('/apis/cilium.io/v2/ciliumendpoints');
     assert.equal(endpoints.length, 3);
-    const identities = await api.list('/apis/cilium.io/v2/ciliumidentities');
-    assert.equal(identities.length, 3);
+    const identities = (await api.list('/apis/cilium.io/v2/ciliumidentities')).length;
+    assert.equal(identities, kvstore ? 0 : 3);
+    if (kvstore) checkKeys(cluster.etcd, [server, client, stranger]);
     assert.equal((await api.list('/apis/cilium.io/v2/ciliumnodes')).length, 3);
     for (const pod of [client, stranger]) assert.equal(await tcp(pod), 'ok');
     assert.equal(await tcp(client, server.ipv6), 'ok');
@@ -101,6 +107,72 @@ test('three nodes on an API server', async (t) => {
     });
     assert.equal((await api.list('/apis/cilium.io/v2/ciliumendpoints')).length, 2);
   });
-});
+  if (!kvstore) return;
+
+  await t.test('etcd that is away changes no verdict; what is known goes on, what is not fails in time', async () => {
+    await cluster.etcd.halt();
+    const away = /KVStore:.*cut off since/;
+    await waitFor('status to say so', async () => away.test((await three.node.weir('status')).stdout), 40_000);
+    assert.equal(await tcp(stranger), 'ok');
+    const twin = await cluster.run(three, 'twin', { app: 'stranger' });
+    assert.equal(await tcp(twin), 'ok', 'labels that the cluster knows have their identity');
+    await assert.rejects(cluster.run(two, 'novel', { app: 'novel' }), /etcd|KVSTORE|lease|kvstore/i);
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('client')).spec });
+    await becomes(stranger, 'timeout');
+    await becomes(twin, 'timeout');
+    await cluster.etcd.resume();
+    const well = async (): Promise<boolean> => /KVStore: +Ok/.test((await three.node.weir('status')).stdout);
+    await waitFor('status to be well', well, 40_000);
+    await cluster.settled();
+    checkKeys(cluster.etcd, [server, stranger, twin]);
+    await api.merge(`${POLICIES}/server`, { spec: policy(from('stranger')).spec });
+    await becomes(stranger, 'ok');
+    await becomes(twin, 'ok');
+  });
+
+  await t.test('etcd that comes back with nothing is filled again, and nobody is dropped meanwhile', async () => {
+    await cluster.etcd.wipe();
+    await waitFor(
+      'the keys to be back',
+      async () => {
+        assert.equal(await tcp(stranger), 'ok');
+        return cluster.etcd.keys('cilium/state/ip/v1/default/').size === 6;
+      },
+      40_000,
+    );
+    await waitFor('the identities to be back', () => cluster.etcd.keys('cilium/state/identities/v1/id/').size === 2);
+    assert.equal(cluster.etcd.keys('cilium/state/nodes/v1/default/').size, 3);
+    assert.equal(await tcp(stranger), 'ok');
+  });
+}
+
+/** Everything that agents say of these pods stands in etcd, as Cilium has it. */
+function checkKeys(etcd: Etcd, pods: readonly Pod[]): void {
+  const labels = etcd.keys('cilium/state/identities/v1/id/');
+  const users = etcd.keys('cilium/state/identities/v1/value/');
+  for (const pod of pods) {
+    for (const ip of [pod.ipv4, pod.ipv6]) {
+      const pair = JSON.parse(
+        etcd.keys(`cilium/state/ip/v1/default/${ip}`).get(`cilium/state/ip/v1/default/${ip}`) ?? '{}',
+      ) as {
+        readonly ID?: number;
+        readonly K8sPodName?: string;
+      };
+      assert.equal(pair.K8sPodName, pod.name);
+      const text = labels.get(`cilium/state/identities/v1/id/${pair.ID}`);
+      assert.ok(text?.includes('k8s:app='), `the labels of ${pod.name}`);
+      assert.equal(users.get(`cilium/state/identities/v1/value/${text}/${pod.node.name}`), String(pair.ID));
+    }
+  }
+  const node = JSON.parse(etcd.keys('cilium/state/nodes/v1/default/node1').values().next().value ?? '{}') as object;
+  assert.deepEqual(
+    Object.entries(node).filter(([name]) => ['Name', 'Cluster', 'IPv4AllocCIDR'].includes(name)),
+    [
+      ['Name', 'node1'],
+      ['Cluster', 'default'],
+      ['IPv4AllocCIDR', { IP: '10.244.1.0', Mask: '////AA==' }],
+    ],
+  );
+}
 
 type Member = KubernetesCluster['nodes']['members'][number];

@@ -60,7 +60,7 @@ export class DaemonApiAdapter implements DaemonApi {
       cilium: own,
       version,
       ...(health.readySince !== undefined && { 'ready-since': new Date(health.readySince).toISOString() }),
-      kvstore: { state: 'Disabled' },
+      kvstore: health.kvstore(),
       'container-runtime': { state: 'Disabled' },
       kubernetes: health.resources(),
       hubble: { state: 'Disabled' },

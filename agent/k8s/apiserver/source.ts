@@ -27,6 +27,8 @@ export interface KubernetesSourceOptions {
   readonly nodeName: string;
   /** Endpoints come in slices, which the operator makes, instead of one by one. */
   readonly endpointSlices: boolean;
+  /** Identities and endpoints are learned elsewhere. */
+  readonly withoutEndpoints?: boolean;
   /** How long the server may be silent before it is asked whether it lives, in milliseconds. */
   readonly heartbeatMs?: number;
   readonly onState: (state: KubernetesState) => void;
@@ -41,6 +43,9 @@ const HEARTBEAT_MS = 15_000;
 
 /** An endpoint is nobody's until its identity is known, so these wait for the identities. */
 const ENDPOINT_KINDS: readonly ResourceKind[] = ['CiliumEndpoint', 'CiliumEndpointSlice'];
+
+/** What agents tell each other, here or in a key-value store. */
+const SHARED_KINDS: readonly ResourceKind[] = [...ENDPOINT_KINDS, 'CiliumIdentity'];
 
 const ALWAYS: readonly ResourceKind[] = [
   'Namespace',
@@ -72,7 +77,8 @@ export class KubernetesSource implements ResourceSource {
     this.#options = options;
     this.#heard = options.clock.now();
     const interner = new Interner();
-    const kinds = [...ALWAYS, options.endpointSlices ? 'CiliumEndpointSlice' : 'CiliumEndpoint'] as const;
+    const shared = [...ALWAYS, options.endpointSlices ? 'CiliumEndpointSlice' : 'CiliumEndpoint'] as const;
+    const kinds = shared.filter((kind) => options.withoutEndpoints !== true || !SHARED_KINDS.includes(kind));
     this.#reflectors = kinds.map((kind) => this.#reflector(kind, interner));
     for (const kind of kinds) this.#unsynced.add(kind);
   }
@@ -102,12 +108,12 @@ export class KubernetesSource implements ResourceSource {
     const { signal } = this.#stop;
     const endpoints = this.#reflectors.filter(({ kind }) => ENDPOINT_KINDS.includes(kind));
     const others = this.#reflectors.filter(({ kind }) => !ENDPOINT_KINDS.includes(kind));
-    const identities = this.#reflectors.find(({ kind }) => kind === 'CiliumIdentity')!;
+    const identities = this.#reflectors.find(({ kind }) => kind === 'CiliumIdentity');
     const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
     const following = [
       ...others.map((reflector) => reflector.run(signal)),
       ...endpoints.map(async (reflector) => {
-        await Promise.race([identities.synced, stopped]);
+        await Promise.race([identities?.synced, stopped]);
         await reflector.run(signal);
       }),
     ];

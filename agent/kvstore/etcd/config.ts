@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { errorText, WeirError } from '../../model/errors.ts';
+import type { EtcdOptions } from '../../model/kvstore.ts';
 
 export interface EtcdConfig {
   /** URLs; tried in turn. */
@@ -9,14 +10,6 @@ export interface EtcdConfig {
   /** Absent: the connection is not encrypted. */
   readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
   readonly auth?: { readonly username: string; readonly password: string };
-}
-
-/** Where the settings come from: `--kvstore-opt`. */
-export interface EtcdOptions {
-  /** A file as etcd's own client takes it. */
-  readonly config?: string | undefined;
-  /** Servers; they go before those of the file. */
-  readonly addresses: readonly string[];
 }
 
 /** @throws WeirError CONFIG_INVALID naming the file and the entry. */
