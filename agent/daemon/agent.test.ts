@@ -189,6 +189,10 @@ describe('the agent', () => {
     assert.match(status.kubernetes?.msg ?? '', /rejected: CiliumNetworkPolicy default\/web/);
     assert.equal(status.cilium?.state, 'Ok');
     assert.equal((await api.policy()).revision, 1);
+    await stop();
+    await start();
+    assert.match((await api.health()).kubernetes?.msg ?? '', /rejected: CiliumNetworkPolicy default\/web/);
+    assert.ok((await ingress())?.includes(db.status!.identity!.id!), 'also under an agent that started anew');
     rmSync(join(dir, 'manifests', 'policy.yaml'));
     await until('no policy', async () => (await ingress())?.includes(0) === true);
     assert.doesNotMatch((await api.health()).kubernetes?.msg ?? '', /rejected/);

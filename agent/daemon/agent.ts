@@ -51,6 +51,8 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   // The last to be enforced: what its policy says of others must mean something.
   await rooms.host.begin();
   await drainQueue(rooms);
+  undo.defer(() => rooms.policyMemory.settled());
+  rooms.policyMemory.begin();
   enter(rooms, 'ready');
   undo.defer(() => manager.idle());
   return undo.move();
@@ -129,6 +131,7 @@ async function followResources(rooms: Rooms, undo: AsyncDisposableStack): Promis
     onGaps: (resource, gaps) => reportGaps(rooms, resource, gaps),
     onSource: (name) => rooms.trial.sourceSpoke(name),
     hostFirewall: config.hostFirewall,
+    memory: rooms.policyMemory,
     cloudGroups: new CloudGroups(cloudGroups, (message) => logger.warn(message)),
     settlePolicies: () => manager.settlePolicies(),
     decode: decodeOptions(config),

@@ -8,6 +8,7 @@ import type { Rule } from '../policy/rule.ts';
 import type { CloudGroups } from './cloud-groups.ts';
 import type { Names } from './names/names.ts';
 import { policyGaps } from './policy-gaps.ts';
+import type { PolicyMemory } from './policy-memory.ts';
 import type { PolicyMetrics } from './policy-metrics.ts';
 import type { PrefixIdentities } from './prefix-identities.ts';
 
@@ -23,6 +24,8 @@ export interface PolicyImporterOptions {
   /** What of an accepted object this node cannot enforce; empty when all of it. */
   readonly onGaps: (resource: Resource, gaps: readonly string[]) => void;
   readonly cloudGroups: CloudGroups;
+  /** What was accepted by runs before this one. */
+  readonly memory: Pick<PolicyMemory, 'recall' | 'remember' | 'keep' | 'forget'>;
   /** The source of an object has another version of it, or none any more. */
   readonly onSource: (name: string) => void;
   /** The node itself is an endpoint. */
@@ -72,17 +75,19 @@ export class PolicyImporter {
 
   /** Takes in an object; `report` hears at once whether it is accepted. */
   upsert(resource: Resource): void {
-    const { decode, report, onGaps, metrics, cloudGroups, hostFirewall, proxies } = this.#options;
+    const { decode, report, onGaps, metrics, cloudGroups, hostFirewall, proxies, memory } = this.#options;
     const result = decodePolicy(resource.object, decode);
     if (result.errors !== undefined) {
       const errors = result.errors.map((issue) =>
         formatIssue(issue, resource.positionOf?.(issue.field) ?? resourceName(resource)),
       );
       metrics.policyChanged('fail');
+      this.#keepBefore(resource);
       report({ resource, accepted: false, errors });
       return;
     }
     this.#options.onSource(resourceName(resource));
+    memory.remember(resource);
     this.#change(resource, result.rules);
     report({ resource, accepted: true, errors: [] });
     onGaps(resource, policyGaps(result.rules, { cloudGroups: cloudGroups.isResolved, hostFirewall, proxies }));
@@ -90,6 +95,7 @@ export class PolicyImporter {
 
   delete(resource: Resource): void {
     this.#options.onSource(resourceName(resource));
+    this.#options.memory.forget(resourceName(resource));
     this.#change(resource, undefined);
   }
 
@@ -115,6 +121,17 @@ export class PolicyImporter {
   async settled(): Promise<void> {
     do await this.#work;
     while (this.#scheduled);
+  }
+
+  /** Of an object that is rejected, the version before stays in force; also when that came in under an earlier run. */
+  #keepBefore(resource: Resource): void {
+    const { memory, decode } = this.#options;
+    memory.keep(resourceName(resource));
+    if (this.inForce(resourceName(resource)) !== undefined) return;
+    const object = memory.recall(resource);
+    if (object === undefined) return;
+    const { rules } = decodePolicy(object, decode);
+    if (rules !== undefined) this.#change(resource, rules);
   }
 
   #change(resource: Resource, rules: readonly Rule[] | undefined): void {

@@ -43,6 +43,7 @@ import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { OpenKvstore } from './open-kvstore.ts';
 import { OwnNode } from './own-node.ts';
+import { PolicyMemory } from './policy-memory.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { PolicyTrial } from './policy-trial.ts';
 import { ServiceMetrics } from './service-metrics.ts';
@@ -97,6 +98,7 @@ export interface Rooms extends AgentParts {
   /** Absent where there is no key-value store. */
   readonly kvstoreLink?: KvstoreLink;
   readonly trial: PolicyTrial;
+  readonly policyMemory: PolicyMemory;
 }
 
 /** How policies are read. */
@@ -214,6 +216,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     host,
     ...(announcer !== undefined && { announcer }),
     ...(kvstoreLink !== undefined && { kvstoreLink }),
+    policyMemory: new PolicyMemory({
+      directory: `${config.stateDir}/policies`,
+      onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+    }),
     trial: new PolicyTrial({
       ...{ clock, decode: decodeOptions(config) },
       log: (message, policies) => logger.info({ policies }, `policy trial: ${message}`),

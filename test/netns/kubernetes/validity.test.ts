@@ -86,6 +86,12 @@ for (const mode of MODES) {
       await traffic.more();
     });
 
+    await t.test('an agent that starts anew with a wrong policy lets nobody in that was not', async () => {
+      await members[0].node.stopAgent('SIGKILL');
+      await members[0].node.startAgent();
+      await traffic.more();
+    });
+
     await t.test('the next right version is enforced', async () => {
       await traffic.turn(whenAdmitting('stranger', flows), () =>
         api.merge(`${POLICIES}/server`, { spec: serverPolicy('stranger').spec }),
