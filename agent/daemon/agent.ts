@@ -47,7 +47,7 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   if (announcer !== undefined) undo.defer(() => announcer.close());
   announcer?.begin();
   await startDns(rooms, undo);
-  await kernelIpcache.resync();
+  await kernelIpcache.prune();
   // The last to be enforced: what its policy says of others must mean something.
   await rooms.host.begin();
   await drainQueue(rooms);

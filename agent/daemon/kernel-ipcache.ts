@@ -50,9 +50,9 @@ export class KernelIpcache {
     }
   }
 
-  /** Writes all again and takes away what nobody says any more: what the last run left. */
-  resync(): Promise<void> {
-    return this.#reconciler.resync();
+  /** Takes away what nobody says any more: what the last run left. */
+  prune(): Promise<void> {
+    return this.#reconciler.prune();
   }
 
   counts(): { readonly done: number; readonly pending: number; readonly failed: number } {

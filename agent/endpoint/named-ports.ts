@@ -19,6 +19,8 @@ export class NamedPortIndex {
   /** Of the endpoints of other nodes, by whoever announces them, and all of them together. */
   readonly #announced = new Map<string, readonly IdentityPorts[]>();
   readonly #remote = new Map<IdentityId, Counted>();
+  /** Lists of ports by their text: pods of a kind announce equal ones. */
+  #lists = new Map<string, readonly NamedPort[]>();
   #local: ReadonlyMap<IdentityId, Counted> = new Map();
   /** What the engine was told last. */
   readonly #told = new Map<IdentityId, { readonly text: string; readonly ports: readonly NamedPort[] }>();
@@ -56,7 +58,9 @@ export class NamedPortIndex {
 
   /** Ports of the endpoints of other nodes that `owner` announces; what it said before is void. */
   announce(owner: string, endpoints: readonly IdentityPorts[]): void {
-    const now = endpoints.filter(({ namedPorts }) => namedPorts.length > 0);
+    const now = endpoints
+      .filter(({ namedPorts }) => namedPorts.length > 0)
+      .map(({ identity, namedPorts }) => ({ identity, namedPorts: this.#shared(namedPorts) }));
     const before = this.#announced.get(owner) ?? [];
     if (now.length === 0 && before.length === 0) return;
     for (const ports of before) count(this.#remote, ports, -1);
@@ -64,6 +68,17 @@ export class NamedPortIndex {
     if (now.length === 0) this.#announced.delete(owner);
     else this.#announced.set(owner, now);
     this.#tell([...before, ...now].map(({ identity }) => identity));
+  }
+
+  /** An equal list that others have, too. */
+  #shared(ports: readonly NamedPort[]): readonly NamedPort[] {
+    const text = ports.map(portText).join(',');
+    const known = this.#lists.get(text);
+    if (known !== undefined) return known;
+    // Forgetting costs memory only: what is in use stays, and is shared anew.
+    if (this.#lists.size >= LISTS) this.#lists = new Map();
+    this.#lists.set(text, ports);
+    return ports;
   }
 
   #tell(identities: readonly IdentityId[]): void {
@@ -81,10 +96,15 @@ export class NamedPortIndex {
   }
 }
 
+/** Lists that are remembered to be shared. */
+const LISTS = 4_096;
+
+const portText = ({ name, protocol, port }: NamedPort): string => `${name} ${protocol} ${port}`;
+
 function count(all: Map<IdentityId, Counted>, { identity, namedPorts }: IdentityPorts, by: 1 | -1): void {
   for (const port of namedPorts) {
     const ports: Counted = all.get(identity) ?? new Map<string, { port: NamedPort; count: number }>();
-    const key = `${port.name} ${port.protocol} ${port.port}`;
+    const key = portText(port);
     const next = (ports.get(key)?.count ?? 0) + by;
     if (next > 0) ports.set(key, { port, count: next });
     else ports.delete(key);

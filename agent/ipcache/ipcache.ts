@@ -1,6 +1,5 @@
-import type { Address, Cidr } from '../model/address.ts';
+import { prefixKey, prefixOfKey, type Address, type Cidr } from '../model/address.ts';
 import type { IpcacheEntry } from '../model/datapath.ts';
-import { prefixKey } from '../policy/prefix.ts';
 import { sourceOutranks, type IpcacheSource } from './source.ts';
 
 /** What one owner of one source says about a prefix. */
@@ -11,6 +10,8 @@ export interface IpcacheRecord extends IpcacheEntry {
    * the late removal of a pod does not take the address from the pod that got it next. Empty when a source has one owner.
    */
   readonly owner: string;
+  /** Of the prefix, as {@link prefixKey} makes it, where it is at hand. */
+  readonly key?: string;
   /** The workload at the address, for people. */
   readonly namespace?: string;
   readonly podName?: string;
@@ -30,13 +31,11 @@ export interface IpcacheRemoval {
   readonly prefix: Cidr;
   readonly source: IpcacheSource;
   readonly owner: string;
+  readonly key?: string;
 }
 
-/** Contributions to one prefix: the one believed first. */
-interface Slot {
-  readonly prefix: Cidr;
-  records: readonly IpcacheRecord[];
-}
+/** What is said about one prefix, the one believed first; nearly always it is one. */
+type Slot = IpcacheRecord | readonly IpcacheRecord[];
 
 /**
  * Prefix → identity, as the whole agent knows it. For each prefix the record of the best source wins, among equals the
@@ -67,8 +66,9 @@ export class Ipcache {
   /** Takes back everything that `owner` of `source` said. Walks all prefixes: who knows its own uses `remove`. */
   removeOwner(source: IpcacheSource, owner: string): void {
     const removals: IpcacheRemoval[] = [];
-    for (const { prefix, records } of this.#slots.values()) {
-      if (records.some((record) => isOf(record, { source, owner }))) removals.push({ prefix, source, owner });
+    for (const slot of this.#slots.values()) {
+      const said = recordsOf(slot).find((record) => isOf(record, { source, owner }));
+      if (said !== undefined) removals.push({ prefix: said.prefix, source, owner });
     }
     this.apply([], removals);
   }
@@ -76,15 +76,15 @@ export class Ipcache {
   /** Upserts and removals as one change: listeners see only its outcome. */
   apply(upserts: readonly IpcacheRecord[], removals: readonly IpcacheRemoval[]): void {
     const before = new Map<string, IpcacheRecord | undefined>();
-    for (const record of upserts) this.#change(record.prefix, before, (records) => withRecord(records, record));
+    for (const record of upserts) this.#change(keyOf(record), before, (records) => withRecord(records, record));
     for (const removal of removals) {
-      this.#change(removal.prefix, before, (records) => records.filter((record) => !isOf(record, removal)));
+      this.#change(keyOf(removal), before, (records) => records.filter((record) => !isOf(record, removal)));
     }
     const changes: IpcacheChange[] = [];
     for (const [key, old] of before) {
-      const now = this.#slots.get(key)?.records[0];
+      const now = this.#winner(key);
       if (sameAnswer(old, now)) continue;
-      const prefix = (now ?? old)!.prefix;
+      const { prefix } = (now ?? old)!;
       changes.push({ prefix, ...(old && { before: old }), ...(now && { after: now }) });
     }
     if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
@@ -92,12 +92,12 @@ export class Ipcache {
 
   /** The winning record of exactly this prefix. */
   get(prefix: Cidr): IpcacheRecord | undefined {
-    return this.#slots.get(keyOf(prefix))?.records[0];
+    return this.#winner(keyOf({ prefix }));
   }
 
   /** All that is said about exactly this prefix, the one believed first. */
   records(prefix: Cidr): readonly IpcacheRecord[] {
-    return this.#slots.get(keyOf(prefix))?.records ?? [];
+    return recordsOf(this.#slots.get(keyOf({ prefix })));
   }
 
   /**
@@ -107,8 +107,7 @@ export class Ipcache {
    */
   lookup(address: Address, besides?: IpcacheSource): IpcacheRecord | undefined {
     for (const length of this.#descending(address.family)) {
-      const records = this.#slots.get(prefixKey(address.bytes, length))?.records;
-      if (records === undefined) continue;
+      const records = recordsOf(this.#slots.get(prefixKey(address.bytes, length)));
       const record = besides === undefined ? records[0] : records.find(({ source }) => source !== besides);
       if (record !== undefined) return record;
     }
@@ -117,7 +116,7 @@ export class Ipcache {
 
   /** The winning records of all prefixes. */
   *entries(): Generator<IpcacheRecord> {
-    for (const { records } of this.#slots.values()) yield records[0]!;
+    for (const slot of this.#slots.values()) yield recordsOf(slot)[0]!;
   }
 
   /**
@@ -133,23 +132,26 @@ export class Ipcache {
     return () => void this.#listeners.delete(listener);
   }
 
+  #winner(key: string): IpcacheRecord | undefined {
+    return recordsOf(this.#slots.get(key))[0];
+  }
+
   #change(
-    prefix: Cidr,
+    key: string,
     before: Map<string, IpcacheRecord | undefined>,
     edit: (records: readonly IpcacheRecord[]) => readonly IpcacheRecord[],
   ): void {
-    const key = keyOf(prefix);
     const slot = this.#slots.get(key);
-    if (!before.has(key)) before.set(key, slot?.records[0]);
-    const records = edit(slot?.records ?? []);
-    if (records.length > 0 && slot !== undefined) slot.records = records;
-    else if (records.length > 0) {
-      this.#slots.set(key, { prefix, records });
-      this.#count(prefix, 1);
-    } else if (this.#slots.delete(key)) this.#count(prefix, -1);
+    if (!before.has(key)) before.set(key, recordsOf(slot)[0]);
+    const records = edit(recordsOf(slot));
+    if (records.length > 0) {
+      this.#slots.set(key, records.length === 1 ? records[0]! : records);
+      if (slot === undefined) this.#count(key, 1);
+    } else if (this.#slots.delete(key)) this.#count(key, -1);
   }
 
-  #count({ address, length }: Cidr, by: number): void {
+  #count(key: string, by: number): void {
+    const { address, length } = prefixOfKey(key);
     const lengths = this.#lengths[address.family];
     const before = lengths.get(length) ?? 0;
     if (before + by === 0) lengths.delete(length);
@@ -163,8 +165,19 @@ export class Ipcache {
   }
 }
 
-function keyOf({ address, length }: Cidr): string {
-  return prefixKey(address.bytes, length);
+function keyOf(said: { readonly key?: string; readonly prefix: Cidr }): string {
+  return said.key ?? prefixKey(said.prefix.address.bytes, said.prefix.length);
+}
+
+const NOTHING: readonly IpcacheRecord[] = [];
+
+function recordsOf(slot: Slot | undefined): readonly IpcacheRecord[] {
+  if (slot === undefined) return NOTHING;
+  return isList(slot) ? slot : [slot];
+}
+
+function isList(slot: Slot): slot is readonly IpcacheRecord[] {
+  return Array.isArray(slot);
 }
 
 function isOf(record: IpcacheRecord, of: Pick<IpcacheRecord, 'source' | 'owner'>): boolean {

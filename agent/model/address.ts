@@ -97,11 +97,55 @@ export function addressEquals(a: Address, b: Address): boolean {
   return a.family === b.family && a.bytes.every((byte, i) => byte === b.bytes[i]);
 }
 
-function parse4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4 || !parts.every((p) => /^(0|[1-9]\d{0,2})$/.test(p) && Number(p) <= 255)) return undefined;
-  return Uint8Array.from(parts, Number);
+/**
+ * A text that is equal for equal prefixes, and only for them: short, in one piece, for tables with a row for every pod of a
+ * cluster. Bits of `bytes` past `length` do not count.
+ */
+export function prefixKey(bytes: Uint8Array, length: number): string {
+  const codes = bytes.length === 4 ? KEY_4 : KEY_6;
+  codes[1] = length;
+  const whole = length >> 3;
+  for (let i = 0; i < bytes.length; i++) {
+    codes[i + 2] = i < whole ? bytes[i]! : i === whole ? bytes[i]! & (0xff00 >> (length & 7)) & 0xff : 0;
+  }
+  return String.fromCharCode(...codes);
 }
+
+/** Where {@link prefixKey} puts a key together: family, length, bytes. */
+const [KEY_4, KEY_6] = [
+  [4, 0, ...new Array<number>(4).fill(0)],
+  [6, 0, ...new Array<number>(16).fill(0)],
+];
+
+/** The prefix of a {@link prefixKey}. */
+export function prefixOfKey(key: string): Cidr {
+  const family = key.charCodeAt(0) === 4 ? 4 : 6;
+  const bytes = new Uint8Array(family === 4 ? 4 : 16);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = key.charCodeAt(i + 2);
+  return { address: { family, bytes }, length: key.charCodeAt(1) };
+}
+
+function parse4(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  let [at, value, digits] = [0, 0, 0];
+  for (let i = 0; i <= text.length; i++) {
+    const code = i < text.length ? text.charCodeAt(i) : DOT;
+    if (code === DOT) {
+      if (digits === 0 || at > 3) return undefined;
+      bytes[at++] = value;
+      value = digits = 0;
+    } else {
+      // Zeros in front are octal to some readers and decimal to others.
+      if (code < 0x30 || code > 0x39 || (digits > 0 && value === 0)) return undefined;
+      value = value * 10 + (code - 0x30);
+      digits++;
+      if (value > 255) return undefined;
+    }
+  }
+  return at === 4 ? bytes : undefined;
+}
+
+const DOT = 0x2e;
 
 function parse6(text: string): Uint8Array | undefined {
   const halves = text.split('::');

@@ -1,6 +1,6 @@
 import type { Ipcache, IpcacheRecord, IpcacheRemoval } from '../ipcache/ipcache.ts';
 import type { IpcacheSource } from '../ipcache/source.ts';
-import { formatAddress, formatCidr, fullPrefix, type Address } from '../model/address.ts';
+import { prefixKey, prefixOfKey, type Address, type Cidr } from '../model/address.ts';
 import type { IdentityId } from '../model/identity.ts';
 import { nodeAddress } from '../model/node.ts';
 import type { NamedPort } from '../policy/contract.ts';
@@ -36,20 +36,77 @@ export interface RemoteEndpointsOptions {
   ) => void;
 }
 
+/** A node as endpoints name it: by one of its addresses. */
+interface Place {
+  readonly key: string;
+  readonly address: Address;
+  /** Objects that announce endpoints there. */
+  readonly owners: Set<string>;
+}
+
+/** What is kept of an announced endpoint: little, for there are tens of thousands. */
+interface Kept {
+  readonly namespace: string;
+  readonly name: string;
+  readonly identity: IdentityId;
+  /** Keys of the prefixes that are its addresses. */
+  readonly keys: readonly string[];
+  readonly place: Place | undefined;
+}
+
+/** What one object announces, and what the ipcache was told of it. */
+interface Announcement {
+  endpoints: readonly Kept[];
+  told: readonly RemoteRecord[];
+}
+
+/** What the ipcache is told of one address; what can be worked out is not kept. */
+class RemoteRecord implements IpcacheRecord {
+  readonly source: IpcacheSource;
+  readonly owner: string;
+  readonly key: string;
+  readonly endpoint: Kept;
+  declare readonly tunnelEndpoint?: Address;
+
+  constructor(source: IpcacheSource, owner: string, key: string, endpoint: Kept, tunnelEndpoint: Address | undefined) {
+    this.source = source;
+    this.owner = owner;
+    this.key = key;
+    this.endpoint = endpoint;
+    if (tunnelEndpoint !== undefined) this.tunnelEndpoint = tunnelEndpoint;
+  }
+
+  get prefix(): Cidr {
+    return prefixOfKey(this.key);
+  }
+
+  get identity(): IdentityId {
+    return this.endpoint.identity;
+  }
+
+  get namespace(): string {
+    return this.endpoint.namespace;
+  }
+
+  get podName(): string {
+    return this.endpoint.name;
+  }
+}
+
+/** Objects of which the ipcache is told in one turn of the event loop. */
+const CHUNK = 1_000;
+
 /**
  * Endpoints of other nodes, in the ipcache. A packet must not meet an identity that a policy map does not know yet, so the
  * maps follow first and the ipcache after them.
  */
 export class RemoteEndpoints {
   readonly #options: RemoteEndpointsOptions;
-  /** What each object announces. */
-  readonly #announced = new Map<string, readonly AnnouncedEndpoint[]>();
-  /** Owners with endpoints on a node, by an address of the node. */
-  readonly #byNode = new Map<string, Set<string>>();
+  readonly #announcements = new Map<string, Announcement>();
+  /** By an address of the node. */
+  readonly #places = new Map<string, Place>();
   /** Names of the nodes, by each of their addresses. */
   readonly #nodeOf = new Map<string, string>();
-  /** What the ipcache was told. */
-  readonly #told = new Map<string, readonly IpcacheRecord[]>();
   readonly #dirty = new Set<string>();
   #begun = false;
   #pending = false;
@@ -60,20 +117,24 @@ export class RemoteEndpoints {
     this.#options = options;
   }
 
-  /** Endpoints of other nodes that are announced now. */
+  /** Addresses of endpoints of other nodes that are announced now. */
   get size(): number {
     let count = 0;
-    for (const records of this.#told.values()) count += records.length;
+    for (const { told } of this.#announcements.values()) count += told.length;
     return count;
   }
 
   /** @param owner the object that announces them; what it said before is void */
   set(owner: string, endpoints: readonly AnnouncedEndpoint[]): void {
-    for (const { nodeAddress } of this.#announced.get(owner) ?? []) this.#unlink(nodeAddress, owner);
-    if (endpoints.length === 0) this.#announced.delete(owner);
-    else this.#announced.set(owner, endpoints);
-    for (const { nodeAddress } of endpoints) this.#link(nodeAddress, owner);
-    this.#options.setNamedPorts(owner, this.#remote(endpoints));
+    const announcement = this.#announcements.get(owner) ?? { endpoints: [], told: [] };
+    for (const { place } of announcement.endpoints) this.#leave(place, owner);
+    announcement.endpoints = endpoints.map((endpoint) => this.#kept(endpoint, owner));
+    this.#announcements.set(owner, announcement);
+    const remote = endpoints.filter((_, i) => this.#isRemote(announcement.endpoints[i]!));
+    this.#options.setNamedPorts(
+      owner,
+      remote.map(({ identity, namedPorts }) => ({ identity, namedPorts })),
+    );
     this.#touch(owner);
   }
 
@@ -92,10 +153,11 @@ export class RemoteEndpoints {
 
   #nodesChanged(changes: readonly NodeChange[]): void {
     for (const { name, before, after } of changes) {
-      for (const { address } of before?.addresses ?? []) this.#nodeOf.delete(formatAddress(address));
-      for (const { address } of after?.addresses ?? []) this.#nodeOf.set(formatAddress(address), name);
-      for (const { address } of [...(before?.addresses ?? []), ...(after?.addresses ?? [])]) {
-        for (const owner of this.#byNode.get(formatAddress(address)) ?? []) this.#touch(owner);
+      const [gone, there] = [before, after].map((node) => (node?.addresses ?? []).map(({ address }) => keyOf(address)));
+      for (const key of gone!) this.#nodeOf.delete(key);
+      for (const key of there!) this.#nodeOf.set(key, name);
+      for (const key of [...gone!, ...there!]) {
+        for (const owner of this.#places.get(key)?.owners ?? []) this.#touch(owner);
       }
     }
   }
@@ -109,69 +171,90 @@ export class RemoteEndpoints {
   #schedule(): void {
     if (!this.#begun || this.#pending || this.#dirty.size === 0) return;
     this.#pending = true;
-    this.#work = this.#work.then(async () => {
-      await this.#options.settlePolicies();
-      this.#pending = false;
-      this.#tell();
-    });
+    this.#work = this.#work.then(() => this.#tell());
   }
 
-  #tell(): void {
+  async #tell(): Promise<void> {
+    const { settlePolicies, ipcache } = this.#options;
+    // Of very many, a part in each turn: nobody else is to wait for long, and their garbage not to pile up.
+    const gone: IpcacheRemoval[] = [];
+    while (this.#dirty.size > CHUNK) {
+      await settlePolicies();
+      const { upserts, removals } = this.#take(CHUNK);
+      ipcache.apply(upserts, []);
+      gone.push(...removals);
+    }
+    await settlePolicies();
+    this.#pending = false;
+    const { upserts, removals } = this.#take(Infinity);
+    // An address that went to another object is not to be nobody's in between: what is gone comes last.
+    ipcache.apply(upserts, [...gone.filter((removal) => !this.#isTold(removal)), ...removals]);
+  }
+
+  /** What has become of objects that changed, of so many at most. */
+  #take(most: number): { upserts: readonly IpcacheRecord[]; removals: readonly IpcacheRemoval[] } {
     const upserts: IpcacheRecord[] = [];
     const removals: IpcacheRemoval[] = [];
     for (const owner of this.#dirty) {
-      const records = this.#records(owner);
-      const kept = new Set(records.map(({ prefix }) => formatCidr(prefix)));
-      upserts.push(...records);
-      removals.push(...(this.#told.get(owner) ?? []).filter(({ prefix }) => !kept.has(formatCidr(prefix))));
-      if (records.length === 0) this.#told.delete(owner);
-      else this.#told.set(owner, records);
+      if (most-- <= 0) break;
+      this.#dirty.delete(owner);
+      const announcement = this.#announcements.get(owner);
+      if (announcement === undefined) continue;
+      const before = announcement.told;
+      announcement.told = this.#records(owner, announcement.endpoints);
+      upserts.push(...announcement.told);
+      removals.push(...before.filter((record) => !this.#isTold(record)));
+      if (announcement.endpoints.length === 0) this.#announcements.delete(owner);
     }
-    this.#dirty.clear();
-    this.#options.ipcache.apply(upserts, removals);
+    return { upserts, removals };
   }
 
-  #records(owner: string): readonly IpcacheRecord[] {
-    return this.#remote(this.#announced.get(owner) ?? []).flatMap((endpoint) => {
-      const tunnelEndpoint = this.#tunnelTo(endpoint.nodeAddress);
-      return endpoint.addresses.map((address) => ({
-        prefix: fullPrefix(address),
-        identity: endpoint.identity,
-        source: this.#options.source,
-        owner,
-        namespace: endpoint.namespace,
-        podName: endpoint.name,
-        ...(tunnelEndpoint && { tunnelEndpoint }),
-      }));
-    });
+  #isTold({ owner, key }: Pick<IpcacheRemoval, 'owner' | 'key'>): boolean {
+    return this.#announcements.get(owner)?.told.some((record) => record.key === key) === true;
   }
 
-  #remote(endpoints: readonly AnnouncedEndpoint[]): readonly AnnouncedEndpoint[] {
-    return endpoints.filter(({ nodeAddress }) => nodeAddress === undefined || !this.#options.isOwnAddress(nodeAddress));
+  #records(owner: string, endpoints: readonly Kept[]): readonly RemoteRecord[] {
+    const { source } = this.#options;
+    return endpoints
+      .filter((endpoint) => this.#isRemote(endpoint))
+      .flatMap((endpoint) => {
+        const tunnelEndpoint = this.#tunnelTo(endpoint.place);
+        return endpoint.keys.map((key) => new RemoteRecord(source, owner, key, endpoint, tunnelEndpoint));
+      });
+  }
+
+  #isRemote({ place }: Kept): boolean {
+    return place === undefined || !this.#options.isOwnAddress(place.address);
   }
 
   /** The node may announce another address to be reached at than the one that its endpoints name. */
-  #tunnelTo(address: Address | undefined): Address | undefined {
+  #tunnelTo(place: Place | undefined): Address | undefined {
     const { tunnelFamily, nodes } = this.#options;
-    if (tunnelFamily === undefined || address === undefined) return undefined;
-    const name = this.#nodeOf.get(formatAddress(address));
+    if (tunnelFamily === undefined || place === undefined) return undefined;
+    const name = this.#nodeOf.get(place.key);
     const node = name === undefined ? undefined : nodes.get(name);
     if (node !== undefined) return nodeAddress(node, tunnelFamily);
-    return address.family === tunnelFamily ? address : undefined;
+    return place.address.family === tunnelFamily ? place.address : undefined;
   }
 
-  #link(address: Address | undefined, owner: string): void {
-    if (address === undefined) return;
-    const key = formatAddress(address);
-    const owners = this.#byNode.get(key) ?? new Set();
-    this.#byNode.set(key, owners.add(owner));
+  #kept({ namespace, name, identity, addresses, nodeAddress: node }: AnnouncedEndpoint, owner: string): Kept {
+    return { namespace, name, identity, keys: addresses.map(keyOf), place: node && this.#enter(node, owner) };
   }
 
-  #unlink(address: Address | undefined, owner: string): void {
-    if (address === undefined) return;
-    const key = formatAddress(address);
-    const owners = this.#byNode.get(key);
-    owners?.delete(owner);
-    if (owners?.size === 0) this.#byNode.delete(key);
+  #enter(address: Address, owner: string): Place {
+    const key = keyOf(address);
+    const place = this.#places.get(key) ?? { key, address, owners: new Set() };
+    place.owners.add(owner);
+    this.#places.set(key, place);
+    return place;
   }
+
+  #leave(place: Place | undefined, owner: string): void {
+    place?.owners.delete(owner);
+    if (place?.owners.size === 0) this.#places.delete(place.key);
+  }
+}
+
+function keyOf({ bytes }: Address): string {
+  return prefixKey(bytes, bytes.length * 8);
 }

@@ -3,9 +3,8 @@
  * that the fewest others are filed under, so that a new identity meets only selectors that it has something to do
  * with.
  */
-import type { Cidr } from '../model/address.ts';
+import { prefixKey, type Cidr } from '../model/address.ts';
 import { LABEL } from '../model/labels.ts';
-import { prefixKey } from './prefix.ts';
 import { isPositive, type Labelled, type Term, type Test } from './term.ts';
 
 /** Keys whose values many share: a term is filed under another of its tests if it has one. */

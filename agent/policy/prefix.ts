@@ -30,12 +30,3 @@ function samePrefix(a: Uint8Array, b: Uint8Array, bits: number): boolean {
   const rest = bits & 7;
   return rest === 0 || ((a[whole]! ^ b[whole]!) & (0xff00 >> rest) & 0xff) === 0;
 }
-
-/** A text that is equal for equal prefixes, and only for them. */
-export function prefixKey(bytes: Uint8Array, length: number): string {
-  let key = `${bytes.length}/${length}/`;
-  const whole = length >> 3;
-  for (let i = 0; i < whole; i++) key += String.fromCharCode(bytes[i]!);
-  const rest = length & 7;
-  return rest === 0 ? key : key + String.fromCharCode(bytes[whole]! & (0xff00 >> rest) & 0xff);
-}

@@ -1,6 +1,5 @@
 /** Identities by the prefixes that they carry, so that a CIDR selector looks only at its own corner of the world. */
-import type { Cidr } from '../model/address.ts';
-import { prefixKey } from './prefix.ts';
+import { prefixKey, type Cidr } from '../model/address.ts';
 import { SlotSet } from './slotset.ts';
 
 /** Lengths at which prefixes are filed, by bytes of an address; a selector uses the longest that is not beyond its own. */

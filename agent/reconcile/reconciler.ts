@@ -34,8 +34,11 @@ export class Reconciler<T, K> {
   readonly #options: ReconcilerOptions<T, K>;
   readonly #backoff: BackoffOptions;
   readonly #desired = new Map<string, T>();
-  /** What the target is known to hold. A key whose last operation failed is in neither state: see #uncertain. */
-  readonly #realised = new Map<string, T>();
+  /**
+   * What the target holds where that is not what is wanted; undefined is nothing. Of all other keys, but those that are
+   * uncertain, it holds what is wanted: most of the time there is one entry for an object, not two.
+   */
+  readonly #differing = new Map<string, T | undefined>();
   /** Keys that the target may or may not hold. */
   readonly #uncertain = new Map<string, K>();
   /** Keys to look at in the next round. */
@@ -64,6 +67,7 @@ export class Reconciler<T, K> {
     const text = this.#options.type.keyText(key);
     const before = this.#desired.get(text);
     if (before !== undefined && this.#options.type.equals(before, object)) return;
+    this.#differs(text, before);
     this.#desired.set(text, object);
     this.#touch(text, key);
   }
@@ -71,7 +75,11 @@ export class Reconciler<T, K> {
   /** Wants no object of that key. */
   delete(key: K): void {
     const text = this.#options.type.keyText(key);
-    if (this.#desired.delete(text)) this.#touch(text, key);
+    const before = this.#desired.get(text);
+    if (before === undefined) return;
+    this.#differs(text, before);
+    this.#desired.delete(text);
+    this.#touch(text, key);
   }
 
   /** Where the object of that key stands; undefined when it is neither wanted nor still to be removed. */
@@ -100,6 +108,15 @@ export class Reconciler<T, K> {
    */
   async resync(): Promise<void> {
     for (const [text, object] of this.#desired) this.#touchUncertain(text, this.#options.type.keyOf(object));
+    await this.prune();
+  }
+
+  /**
+   * Removes from the target whatever is not wanted, known or not, when all that is due has been tried.
+   *
+   * @throws what the target's prune throws
+   */
+  async prune(): Promise<void> {
     await this.#exclusively(async () => {
       await this.#round();
       await this.#options.target.prune([...this.#desired.values()]);
@@ -130,8 +147,20 @@ export class Reconciler<T, K> {
     this.#wake(this.#options.clock.now() + (this.#options.coalesceMs ?? 0));
   }
 
+  /** What is wanted is about to change from `before`, which the target holds unless it is noted otherwise. */
+  #differs(text: string, before: T | undefined): void {
+    if (!this.#differing.has(text) && !this.#uncertain.has(text)) this.#differing.set(text, before);
+  }
+
+  /** The target holds `held` now. */
+  #holds(text: string, held: T | undefined): void {
+    if (this.#desired.get(text) === held) this.#differing.delete(text);
+    else this.#differing.set(text, held);
+  }
+
   #touchUncertain(text: string, key: K): void {
     this.#uncertain.set(text, key);
+    this.#differing.delete(text);
     this.#touch(text, key);
   }
 
@@ -168,8 +197,10 @@ export class Reconciler<T, K> {
     for (const [text, key] of this.#due()) {
       this.#dirty.delete(text);
       const wanted = this.#desired.get(text);
-      if (this.#isRealised(text, wanted)) this.#failures.delete(text);
-      else if (wanted === undefined) deletes.push({ text, key });
+      if (this.#isRealised(text, wanted)) {
+        this.#failures.delete(text);
+        this.#differing.delete(text);
+      } else if (wanted === undefined) deletes.push({ text, key });
       else updates.push({ text, object: wanted });
     }
     // Updates first: what replaces an object stands before the old one goes.
@@ -184,7 +215,8 @@ export class Reconciler<T, K> {
 
   #isRealised(text: string, wanted: T | undefined): boolean {
     if (this.#uncertain.has(text)) return false;
-    const held = this.#realised.get(text);
+    if (!this.#differing.has(text)) return true;
+    const held = this.#differing.get(text);
     if (wanted === undefined || held === undefined) return wanted === held;
     return this.#options.type.equals(held, wanted);
   }
@@ -200,7 +232,7 @@ export class Reconciler<T, K> {
     for (const { text, object } of updates) {
       if (lost.has(text)) this.#fail(text, type.keyOf(object), lost.get(text));
       else {
-        this.#realised.set(text, object);
+        this.#holds(text, object);
         this.#succeed(text);
       }
     }
@@ -217,7 +249,7 @@ export class Reconciler<T, K> {
     for (const { text, key } of deletes) {
       if (lost.has(text)) this.#fail(text, key, lost.get(text));
       else {
-        this.#realised.delete(text);
+        this.#holds(text, undefined);
         this.#succeed(text);
       }
     }
@@ -229,7 +261,7 @@ export class Reconciler<T, K> {
   }
 
   #fail(text: string, key: K, error: unknown): void {
-    this.#realised.delete(text);
+    this.#differing.delete(text);
     this.#uncertain.set(text, key);
     const attempts = (this.#failures.get(text)?.attempts ?? 0) + 1;
     const retryAt = this.#options.clock.now() + backoffDelay(attempts, this.#backoff, this.#options.random());

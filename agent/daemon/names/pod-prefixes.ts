@@ -1,5 +1,4 @@
-import type { Address, Cidr } from '../../model/address.ts';
-import { prefixKey } from '../../policy/prefix.ts';
+import { prefixKey, type Address, type Cidr } from '../../model/address.ts';
 
 /** The prefixes that pods of the cluster have their addresses from: whether an address lies in one of them. */
 export class PodPrefixes {

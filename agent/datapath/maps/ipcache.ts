@@ -1,4 +1,4 @@
-import { addressEquals, formatAddress, formatCidr, type Cidr } from '../../model/address.ts';
+import { addressEquals, formatAddress, formatCidr, prefixKey, type Cidr } from '../../model/address.ts';
 import type { IpcacheEntry, IpcacheTarget } from '../../model/datapath.ts';
 import { identityId } from '../../model/identity.ts';
 import { IPCACHE_STATIC_BITS, IPCACHE_TUNNEL } from '../../../bpf/gen/constants.ts';
@@ -52,10 +52,12 @@ export const describeIpcacheEntry: DescribeEntry = (key, value) => {
   };
 };
 
+const textOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+
 /** How a reconciler tells ipcache entries apart. */
 export const ipcacheEntryType: ObjectType<IpcacheEntry, Cidr> = {
   keyOf: (entry) => entry.prefix,
-  keyText: formatCidr,
+  keyText: ({ address, length }) => prefixKey(address.bytes, length),
   equals: (a, b) => {
     const [x, y] = [a.tunnelEndpoint, b.tunnelEndpoint];
     return a.identity === b.identity && (x === undefined || y === undefined ? x === y : addressEquals(x, y));
@@ -90,13 +92,10 @@ export class IpcacheMap implements IpcacheTarget {
 
   /** @throws WeirError BPF_MAP_FAILED */
   async prune(desired: readonly IpcacheEntry[]): Promise<void> {
-    const wanted = new Set(desired.map(({ prefix }) => formatCidr(prefix)));
-    const stale: Cidr[] = [];
-    for await (const { key } of this.#map.entries()) {
-      const prefix = decodeIpcacheKey(key);
-      if (!wanted.has(formatCidr(prefix))) stale.push(prefix);
-    }
-    await this.delete(stale);
+    const wanted = new Set(desired.map(({ prefix }) => textOf(encodeIpcacheKey(prefix))));
+    const stale: Uint8Array[] = [];
+    for await (const { key } of this.#map.entries()) if (!wanted.has(textOf(key))) stale.push(key);
+    if (stale.length > 0) await this.#changing(() => this.#map.deleteBatch(Buffer.concat(stale)));
   }
 
   async *entries(): AsyncGenerator<IpcacheEntry> {

@@ -109,7 +109,7 @@ export class Mirror {
   }
 
   #put(key: string, resource: Resource, version: string): void {
-    const digest = hash('sha1', `${resource.apiVersion} ${JSON.stringify(resource.object)}`, 'base64');
+    const digest = hash('sha1', `${resource.apiVersion} ${JSON.stringify(resource.object)}`, 'binary');
     const before = this.#known.get(key);
     this.#known.set(key, { version, digest });
     if (before?.digest !== digest) this.#options.onEvent({ type: 'upsert', resource });

@@ -8,15 +8,18 @@ import { isRecord } from '../object-meta.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** What to keep of a value: all of it, fields of a mapping, or the same of every item of a list. */
-type Shape = true | { readonly [field: string]: Shape };
+/**
+ * What to keep of a value: all of it, fields of a mapping, or the same of every item of a list. Texts of what is `unique`
+ * are hardly ever equal to others.
+ */
+type Shape = true | 'unique' | { readonly [field: string]: Shape };
 
 const CONTAINER: Shape = { name: true, ports: true, restartPolicy: true };
 
 /** Fields besides apiVersion, kind and metadata. Those of policies are not known here: all but `status` is kept. */
 const SHAPES: Partial<Readonly<Record<ResourceKind, Shape>>> = {
   Namespace: {},
-  Node: { spec: { podCIDR: true, podCIDRs: true }, status: { addresses: true } },
+  Node: { spec: { podCIDR: 'unique', podCIDRs: 'unique' }, status: { addresses: 'unique' } },
   Pod: {
     spec: {
       nodeName: true,
@@ -36,14 +39,14 @@ const SHAPES: Partial<Readonly<Record<ResourceKind, Shape>>> = {
     status: {
       id: true,
       identity: { id: true },
-      networking: true,
+      networking: 'unique',
       encryption: true,
       'named-ports': true,
       'service-account': true,
     },
   },
-  CiliumEndpointSlice: { namespace: true, endpoints: true },
-  CiliumNode: { spec: true },
+  CiliumEndpointSlice: { namespace: true, endpoints: 'unique' },
+  CiliumNode: { spec: 'unique' },
 };
 
 /** Kinds whose labels and annotations nobody reads. */
@@ -90,6 +93,7 @@ function withoutStatus({ status: _, ...rest }: Json): Json {
 
 function keep(value: unknown, shape: Shape, interner: Interner): unknown {
   if (shape === true) return interner.share(value);
+  if (shape === 'unique') return value;
   if (Array.isArray(value)) return value.map((item) => keep(item, shape, interner));
   if (!isRecord(value)) return value;
   const kept: Record<string, unknown> = {};
