@@ -80,6 +80,7 @@ async function run(flags: Config): Promise<number> {
         podCidrs: Object.values(config.podCidrs),
         routing: config.routing,
         hostFirewall: config.hostFirewall,
+        events: config.events,
         denyResponse: config.policyDenyResponse === 'icmp',
       },
       systemClock,

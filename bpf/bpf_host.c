@@ -78,7 +78,7 @@ int to_netdev(struct __sk_buff *skb)
 
 		if (verdict != TCX_NEXT)
 			return verdict;
-	} else if (trace_events && trace_every_packet && is_ip(packet)) {
+	} else if (traces_every_packet(TRACE_TO_NETWORK) && is_ip(packet)) {
 		parse_addresses(skb, packet);
 	}
 	forwarded(skb, packet, TRACE_TO_NETWORK, false);

@@ -77,7 +77,7 @@ int to_overlay(struct __sk_buff *skb)
 	if (!packet)
 		return NO_SCRATCH;
 	packet->identity = IDENTITY_HOST;
-	if (trace_events && trace_every_packet && is_ip(packet))
+	if (traces_every_packet(TRACE_TO_OVERLAY) && is_ip(packet))
 		parse_addresses(skb, packet);
 	forwarded(skb, packet, TRACE_TO_OVERLAY, false);
 	return TCX_NEXT;

@@ -82,6 +82,27 @@ describe('configuration', () => {
     });
   });
 
+  test('events: all types, traces at medium aggregation, and a burst of a second when a rate is given', () => {
+    const defaults = { drops: true, verdicts: true, traces: true, aggregation: 'medium', intervalMs: 5000, flags: 7 };
+    assert.deepEqual(config(CIDR).events, { ...defaults, rate: 0, burst: 0 });
+    const few = ['--monitor-aggregation-flags', 'PSH,cwr', '--bpf-events-default-rate-limit', '50'];
+    assert.deepEqual(config([...CIDR, ...few, '--bpf-events-trace-enabled', 'false']).events, {
+      ...{ ...defaults, traces: false, flags: 0x88 },
+      ...{ rate: 50, burst: 50 },
+    });
+    for (const [flag, value] of [
+      ['bpf-events-default-burst-limit', '5'],
+      ['monitor-aggregation-flags', 'syn,ack,nak'],
+      ['monitor-aggregation', 'some'],
+      ['bpf-events-drop-enabled', 'maybe'],
+    ]) {
+      assert.throws(
+        () => config([...CIDR, `--${flag}`, value!]),
+        (error: WeirError) => error.describe().includes(flag!),
+      );
+    }
+  });
+
   test('connections are collected every half minute, unless somebody wants it otherwise', () => {
     assert.equal(config(CIDR).collectionMs, 30_000);
     assert.equal(config([...CIDR, '--conntrack-gc-interval', '2m']).collectionMs, 120_000);

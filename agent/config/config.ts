@@ -69,6 +69,7 @@ export interface Config {
   readonly hostFirewall: boolean;
   readonly policyAuditMode: boolean;
   readonly policyDenyResponse: 'none' | 'icmp';
+  readonly events: EventConfig;
   /** Between collections of connections that have ended, in milliseconds. */
   readonly collectionMs: number;
   readonly names: NameConfig;
@@ -76,6 +77,21 @@ export interface Config {
   /** Undefined: no metrics. */
   readonly metricsListen: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** What is reported of packets. */
+export interface EventConfig {
+  readonly drops: boolean;
+  readonly verdicts: boolean;
+  readonly traces: boolean;
+  readonly aggregation: 'none' | 'low' | 'medium' | 'maximum';
+  /** Milliseconds. */
+  readonly intervalMs: number;
+  /** As in a TCP header's byte of flags. */
+  readonly flags: number;
+  /** Of each type, a second and CPU; 0: no limit. */
+  readonly rate: number;
+  readonly burst: number;
 }
 
 /** How the agent speaks to an API server. */
@@ -260,6 +276,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     hostFirewall: reader.flag('enable-host-firewall'),
     policyAuditMode: reader.flag('policy-audit-mode'),
     policyDenyResponse: reader.oneOf('policy-deny-response', ['none', 'icmp']),
+    events: readEvents(reader),
     collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,
     names: readNames(reader),
     dnsProxy: readDnsProxy(reader),
@@ -278,6 +295,33 @@ function readLoadBalancing(reader: Reader): Config['loadBalancing'] {
     maglevTableSize: maglev ? size : undefined,
     externalClusterIp: reader.flag('bpf-lb-external-clusterip'),
     rejectWithoutBackend: reader.oneOf('service-no-backend-response', ['reject', 'drop']) === 'reject',
+  });
+}
+
+/** In the order of their bits. */
+const TCP_FLAGS = ['fin', 'syn', 'rst', 'psh', 'ack', 'urg', 'ece', 'cwr'];
+
+function readEvents(reader: Reader): EventConfig {
+  const flags = reader.text('monitor-aggregation-flags').toLowerCase().split(',').filter(Boolean);
+  const unknown = flags.find((flag) => !TCP_FLAGS.includes(flag));
+  if (unknown !== undefined) {
+    reader.fail('monitor-aggregation-flags', `${JSON.stringify(unknown)} is not one of ${TCP_FLAGS.join(', ')}`);
+  }
+  const rate = reader.number('bpf-events-default-rate-limit', 0, 10_000_000);
+  const burst = reader.number('bpf-events-default-burst-limit', 0, 10_000_000);
+  if (burst > 0 && rate === 0) {
+    reader.fail('bpf-events-default-burst-limit', 'means nothing without --bpf-events-default-rate-limit');
+  }
+  const isOn = (name: OptionName): boolean => reader.oneOf(name, ['true', 'false']) === 'true';
+  return Object.freeze({
+    drops: isOn('bpf-events-drop-enabled'),
+    verdicts: isOn('bpf-events-policy-verdict-enabled'),
+    traces: isOn('bpf-events-trace-enabled'),
+    aggregation: reader.oneOf('monitor-aggregation', ['none', 'low', 'medium', 'maximum']),
+    intervalMs: reader.duration('monitor-aggregation-interval'),
+    flags: flags.reduce((bits, flag) => bits | (1 << TCP_FLAGS.indexOf(flag)), 0),
+    rate,
+    burst: burst === 0 ? rate : burst,
   });
 }
 

@@ -418,6 +418,10 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     assert.equal(await sample('cilium_endpoint_regenerations_total{outcome="fail"}'), 0);
     const took = 'cilium_endpoint_regeneration_time_stats_seconds_count{scope="total",status="success"}';
     assert.ok((await sample(took)) >= 1);
+    assert.equal(await sample('weir_events_left_out_total{type="trace",cause="limited"}'), 12);
+    assert.equal(await sample('weir_events_left_out_total{type="drop",cause="lost"}'), 3);
+    const { lost, limited } = (await api.health()).nodeMonitor!;
+    assert.deepEqual([lost, limited], [3, { trace: 12 }]);
   });
 
   test('tells of policy maps that are full, or nearly', async () => {
@@ -448,13 +452,15 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     await until('a listener', () => kernel.broadcast.size === 1);
     // A trace, and what is lost, is not what was asked for; but a loss is told with what comes next.
     publish(0, 'trace');
-    kernel.broadcast.miss(2);
+    kernel.broadcast.miss({ count: 2, cause: 'lost', kind: 'drop' });
+    kernel.broadcast.miss({ count: 4, cause: 'limited', kind: 'trace' });
+    kernel.broadcast.miss({ count: 5, cause: 'limited', kind: 'drop' });
     publish(0);
     const { value } = await first;
     assert.ok(value);
     assert.deepEqual(
-      [value.protocol, value.tcpFlags, value.reason, value.policies, value.lost],
-      ['TCP', ['SYN'], 'Policy denied', ['CiliumNetworkPolicy default/web'], 2],
+      [value.protocol, value.tcpFlags, value.reason, value.policies, value.lost, value.limited],
+      ['TCP', ['SYN'], 'Policy denied', ['CiliumNetworkPolicy default/web'], 2, 5],
     );
     assert.equal(value.destination.pod, 'default/web');
     assert.deepEqual(value.source.labels, ['reserved:world-ipv4']);

@@ -45,6 +45,7 @@ export function createMetrics(parts: MetricsParts): Registry {
   nameMetrics(registry, parts.names);
   proxyMetrics(registry, () => parts.dns.counts);
   kernelMetrics(registry, parts);
+  eventMetrics(registry, parts);
   const version = new Gauge({
     name: 'cilium_version',
     help: 'Version of the agent',
@@ -183,6 +184,22 @@ function kernelMetrics(registry: Registry, { kernel }: MetricsParts): void {
   counter('cilium_drop_bytes_total', 'Bytes dropped, by reason', 'bytes', true);
   counter('cilium_forward_count_total', 'Packets forwarded', 'packets', false);
   counter('cilium_forward_bytes_total', 'Bytes forwarded', 'bytes', false);
+}
+
+/** Events that nobody got to see. */
+function eventMetrics(registry: Registry, { kernel }: MetricsParts): void {
+  new Gauge({
+    name: 'weir_events_left_out_total',
+    help: 'Events of packets that nobody got to see, by type: lost for want of room, or more than the rate limit',
+    labelNames: ['type', 'cause'],
+    registers: [registry],
+    collect() {
+      for (const [type, { lost, limited }] of Object.entries(kernel.leftOut())) {
+        this.set({ type, cause: 'lost' }, lost);
+        this.set({ type, cause: 'limited' }, limited);
+      }
+    },
+  });
 }
 
 async function counters(kernel: NodeKernel): Promise<readonly MetricsMapFields[]> {

@@ -37,10 +37,9 @@ export async function* monitorEvents(
   signal: AbortSignal,
   types: readonly MonitorEvent['type'][],
 ): AsyncGenerator<MonitorEvent> {
-  const wanted = new Set<string>(types);
-  const wants = ({ type }: { readonly type: string }): boolean => wanted.size === 0 || wanted.has(type);
-  using packets = parts.kernel.events(CAPACITY, wants);
-  using queries = wants({ type: 'l7' }) ? parts.dns.watchQueries(CAPACITY) : undefined;
+  const wanted = types.length === 0 ? undefined : new Set<string>(types);
+  using packets = parts.kernel.events(CAPACITY, wanted);
+  using queries = wanted?.has('l7') === false ? undefined : parts.dns.watchQueries(CAPACITY);
   const close = (): void => {
     packets.close();
     queries?.close();
@@ -54,15 +53,16 @@ export async function* monitorEvents(
   for await (const batch of batches) yield* batch;
 }
 
-/** Batches of a subscription in words; an event tells how many were lost before it. */
+/** Batches of a subscription in words; an event tells how many never came before it. */
 async function* named<T>(from: Subscription<T>, name: (event: T) => MonitorEvent): AsyncGenerator<MonitorEvent[]> {
-  let untold = 0;
-  for await (const { events, lost } of from) {
+  let [untold, unsaid] = [0, 0];
+  for await (const { events, lost, limited } of from) {
     untold += lost;
+    unsaid += limited;
     const [first, ...others] = events.map(name);
     if (first === undefined) continue;
-    yield [untold > 0 ? { ...first, lost: untold } : first, ...others];
-    untold = 0;
+    yield [{ ...first, ...(untold > 0 && { lost: untold }), ...(unsaid > 0 && { limited: unsaid }) }, ...others];
+    untold = unsaid = 0;
   }
 }
 

@@ -2,6 +2,7 @@ import type { BPFMap } from '../api/models.ts';
 import type { SocketLbSettings } from '../datapath/socket-cgroup.ts';
 import type { Subscription } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
+import type { LeftOutByType } from '../flow/event-losses.ts';
 import type { Address, Cidr } from '../model/address.ts';
 import type {
   EndpointDatapath,
@@ -59,10 +60,27 @@ export interface NodeKernel extends AsyncDisposable {
   flush(name: string): Promise<void>;
   /** Tells `watcher` of collections of expired connections from now on. There is one watcher. */
   watchCollections(watcher: CollectionWatcher): void;
-  /** Events from now on, those that it wants; of which more than `capacity` wait are lost to this subscriber. */
-  events(capacity: number, wants?: (event: FlowEvent) => boolean): Subscription<FlowEvent>;
-  /** Events that were lost because the agent was too slow, since its start. */
-  lostEvents(): number;
+  /** Events from now on, all or of some types; those of which more than `capacity` wait are lost to this subscriber. */
+  events(capacity: number, types?: ReadonlySet<string>): Subscription<FlowEvent>;
+  /** Events that nobody got to see, since the agent's start. */
+  leftOut(): LeftOutByType;
+}
+
+/** What is reported of packets. */
+export interface EventSettings {
+  readonly drops: boolean;
+  readonly verdicts: boolean;
+  readonly traces: boolean;
+  /** Which packets are traced. */
+  readonly aggregation: 'none' | 'low' | 'medium' | 'maximum';
+  /** After which a connection is traced again, with aggregation. */
+  readonly intervalMs: number;
+  /** TCP flags that are worth a trace when they are new to a connection, as in its header's byte. */
+  readonly flags: number;
+  /** Events of a type that a CPU may report a second; 0: as many as there are. */
+  readonly rate: number;
+  /** How many it may report at once. */
+  readonly burst: number;
 }
 
 /** How services are translated packet by packet. */
@@ -99,6 +117,7 @@ export interface KernelSettings {
   readonly routing: Routing;
   /** Whether the node itself is to be an endpoint. */
   readonly hostFirewall: boolean;
+  readonly events: EventSettings;
   /** Whether pods hear of it when policy denies what they send. */
   readonly denyResponse: boolean;
 }

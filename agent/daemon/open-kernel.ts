@@ -1,17 +1,22 @@
+import { AGGREGATE_LOW, AGGREGATE_MEDIUM, AGGREGATE_NONE } from '../../bpf/gen/constants.ts';
 import { ConntrackGc } from '../datapath/conntrack-gc.ts';
 import { KernelNode } from '../datapath/kernel-node.ts';
 import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
 import { socketCgroup } from '../datapath/socket-cgroup.ts';
-import { readMetrics } from '../datapath/maps/metrics.ts';
-import { DROP_RATE_LIMITED_EVENT } from '../../bpf/gen/drops.ts';
+import { EventLosses } from '../flow/event-losses.ts';
 import { bootTime, EventReader } from '../flow/event-reader.ts';
 import { probeFeatures, requireFeatures } from '../kernel/features.ts';
 import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
-import type { CollectionWatcher, KernelSettings, NodeKernel } from './node-kernel.ts';
+import type { ProgramSettings } from '../datapath/loader.ts';
+import type { CollectionWatcher, EventSettings, KernelSettings, NodeKernel } from './node-kernel.ts';
 
-/** How often it is asked how many events were lost, in milliseconds. */
-const LOSSES_MS = 1_000;
+const AGGREGATION = {
+  none: AGGREGATE_NONE,
+  low: AGGREGATE_LOW,
+  medium: AGGREGATE_MEDIUM,
+  maximum: AGGREGATE_MEDIUM,
+} as const;
 
 /** CLOCK_MONOTONIC in nanoseconds, as the kernel's programs have it: what Node's hrtime reads on Linux. */
 const monotonic = (): bigint => process.hrtime.bigint();
@@ -38,6 +43,7 @@ export async function openKernel(
       sizes: { weir_policy: policyMapMax },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       settings: {
+        ...eventSettings(settings.events),
         denyResponse: settings.denyResponse,
         externalClusterIp: externalClusterIp ? 1 : 0,
         rejectWithoutBackend: rejectWithoutBackend ? 1 : 0,
@@ -47,7 +53,14 @@ export async function openKernel(
       ...(cgroup !== undefined && { cgroup }),
     }),
   );
-  const events = undo.use(new EventReader(node.maps.get('weir_events').fd, bootTime(clock.now(), monotonic())));
+  const { revisions } = node.maps;
+  // An agent that crashed may have left it on.
+  revisions.setTraced(false);
+  const events = undo.use(
+    new EventReader(node.maps.get('weir_events').fd, bootTime(clock.now(), monotonic()), (wanted) =>
+      revisions.setTraced(wanted),
+    ),
+  );
   let watcher: CollectionWatcher | undefined;
   const collector = new ConntrackGc({
     ...{ maps: node.maps.conntrack, clock, monotonic, intervalMs: settings.collectionMs },
@@ -57,8 +70,7 @@ export async function openKernel(
   });
   collector.start();
   undo.defer(() => collector.stop());
-  const losses = new EventLosses(node, clock, (count) => events.miss(count));
-  await losses.start();
+  const losses = new EventLosses(node.maps.get('weir_event_accounts'), clock, (missed) => events.miss(missed));
   undo.defer(() => losses.stop());
   const all = undo.move();
   return {
@@ -77,9 +89,19 @@ export async function openKernel(
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),
     flush: (name) => flush(node, name),
     watchCollections: (wanted) => void (watcher = wanted),
-    events: (capacity, wants) => events.subscribe(capacity, wants),
-    lostEvents: () => losses.total,
+    events: (capacity, types) => events.subscribe(capacity, types),
+    leftOut: () => losses.totals,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+function eventSettings({ drops, verdicts, traces, aggregation, flags, ...limits }: EventSettings): ProgramSettings {
+  const { intervalMs, rate, burst } = limits;
+  const cost = rate === 0 ? 0n : BigInt(Math.round(1e9 / rate));
+  return {
+    ...{ dropEvents: drops, verdictEvents: verdicts, traceEvents: traces },
+    ...{ traceAggregation: AGGREGATION[aggregation], traceFlags: flags, traceInterval: intervalMs },
+    ...{ eventCost: cost, eventBurst: cost * BigInt(burst) },
   };
 }
 
@@ -95,57 +117,4 @@ async function flush({ maps }: KernelNode, name: string): Promise<void> {
     object: `map ${name}`,
     remedy: 'empty weir_ct4 or weir_ct6',
   });
-}
-
-/** Events that did not fit the ring buffer: the kernel counts them among its drop reasons. */
-class EventLosses {
-  readonly #node: KernelNode;
-  readonly #clock: Clock;
-  readonly #onLost: (count: number) => void;
-  #base = 0n;
-  #seen = 0n;
-  #cancel: (() => void) | undefined;
-
-  constructor(node: KernelNode, clock: Clock, onLost: (count: number) => void) {
-    this.#node = node;
-    this.#clock = clock;
-    this.#onLost = onLost;
-  }
-
-  /** Lost since the start. */
-  get total(): number {
-    return Number(this.#seen - this.#base);
-  }
-
-  async start(): Promise<void> {
-    this.#base = this.#seen = await this.#count();
-    this.#schedule();
-  }
-
-  stop(): void {
-    this.#cancel?.();
-  }
-
-  #schedule(): void {
-    this.#cancel = this.#clock.after(LOSSES_MS, () => {
-      this.#look().then(
-        () => this.#schedule(),
-        // The counters are for people: another look may succeed.
-        () => this.#schedule(),
-      );
-    });
-  }
-
-  async #look(): Promise<void> {
-    const now = await this.#count();
-    if (now > this.#seen) this.#onLost(Number(now - this.#seen));
-    this.#seen = now;
-  }
-
-  async #count(): Promise<bigint> {
-    const counts = await readMetrics(this.#node.maps.get('weir_metrics'));
-    return counts
-      .filter(({ reason }) => reason === DROP_RATE_LIMITED_EVENT)
-      .reduce((sum, { packets }) => sum + packets, 0n);
-  }
 }

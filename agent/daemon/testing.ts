@@ -76,8 +76,15 @@ export class FakeKernel implements NodeKernel {
   flush = () => Promise.resolve();
   watcher: CollectionWatcher | undefined;
   watchCollections = (watcher: CollectionWatcher) => void (this.watcher = watcher);
-  events: NodeKernel['events'] = (capacity, wants) => this.broadcast.subscribe(capacity, wants);
-  lostEvents = () => 3;
+  events: NodeKernel['events'] = (capacity, types) => {
+    const wants = (type: string): boolean => types?.has(type) !== false;
+    return this.broadcast.subscribe(capacity, ({ type }) => wants(type), wants);
+  };
+  leftOut: NodeKernel['leftOut'] = () => ({
+    drop: { lost: 3, limited: 0 },
+    trace: { lost: 0, limited: 12 },
+    'policy-verdict': { lost: 0, limited: 0 },
+  });
   [Symbol.asyncDispose] = () => Promise.resolve();
 
   /** A conntrack collection that begins at `at` and sees these connections, as `local>remote`. */

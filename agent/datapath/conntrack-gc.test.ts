@@ -8,7 +8,10 @@ import { ConntrackMap } from './maps/conntrack.ts';
 import { MemoryMap } from './maps/memory-map.ts';
 
 const IDLE = { judged: 1n, packets: [1n, 0n], bytes: [60n, 0n], peerIdentity: 9, cookie: 0 } as const;
-const REST = { policyPort: 80, proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 };
+const REST = {
+  ...{ policyPort: 80, proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 },
+  ...{ flagsTraced: new Uint8Array(2), traced: 0, traceDue: 0 },
+} as const;
 
 test('collects what has expired, an interval after each collection, and survives a fault', async () => {
   const clock = new ManualClock();

@@ -1,8 +1,18 @@
 /** What a subscriber gets at a time. */
 export interface Batch<T> {
   readonly events: readonly T[];
-  /** How many events were dropped, since the batch before, because this subscriber was too slow. */
+  /** How many events were dropped, since the batch before, because this subscriber, or who reads for it, was too slow. */
   readonly lost: number;
+  /** How many were left out on purpose, since the batch before, because there were so many. */
+  readonly limited: number;
+}
+
+/** Events that never came. */
+export interface Missed {
+  readonly count: number;
+  readonly cause: 'lost' | 'limited';
+  /** Of which kind they were; any, when absent. */
+  readonly kind?: string;
 }
 
 /**
@@ -12,30 +22,42 @@ export interface Batch<T> {
 export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
   readonly #capacity: number;
   readonly #wants: (event: T) => boolean;
+  readonly #wantsKind: (kind: string) => boolean;
   readonly #onClose: (subscription: Subscription<T>) => void;
   #events: T[] = [];
-  #lost = 0;
+  #missed = { lost: 0, limited: 0 };
   #wake: (() => void) | undefined;
   #closed = false;
 
-  constructor(capacity: number, wants: (event: T) => boolean, onClose: (subscription: Subscription<T>) => void) {
+  constructor(
+    capacity: number,
+    wants: (event: T) => boolean,
+    wantsKind: (kind: string) => boolean,
+    onClose: (subscription: Subscription<T>) => void,
+  ) {
     this.#capacity = capacity;
     this.#wants = wants;
+    this.#wantsKind = wantsKind;
     this.#onClose = onClose;
+  }
+
+  /** Whether it wants events of that kind. */
+  wantsKind(kind: string): boolean {
+    return this.#wantsKind(kind);
   }
 
   /** Takes in an event, or counts it as lost when the queue is full. Never waits: the kernel does not either. */
   offer(event: T): void {
     if (this.#closed || !this.#wants(event)) return;
-    if (this.#events.length >= this.#capacity) this.#lost++;
+    if (this.#events.length >= this.#capacity) this.#missed.lost++;
     else this.#events.push(event);
     this.#wake?.();
   }
 
-  /** Counts events that were lost before they reached any queue. */
-  miss(count: number): void {
-    if (this.#closed || count === 0) return;
-    this.#lost += count;
+  /** Counts events that never reached any queue. */
+  miss({ count, cause, kind }: Missed): void {
+    if (this.#closed || count === 0 || (kind !== undefined && !this.#wantsKind(kind))) return;
+    this.#missed[cause] += count;
     this.#wake?.();
   }
 
@@ -64,14 +86,14 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
   }
 
   async #next(): Promise<Batch<T> | undefined> {
-    while (!this.#closed && this.#events.length === 0 && this.#lost === 0) {
+    while (!this.#closed && this.#events.length === 0 && this.#missed.lost + this.#missed.limited === 0) {
       await new Promise<void>((resolve) => (this.#wake = resolve));
       this.#wake = undefined;
     }
     if (this.#closed) return undefined;
-    const batch = { events: this.#events, lost: this.#lost };
+    const batch = { events: this.#events, ...this.#missed };
     this.#events = [];
-    this.#lost = 0;
+    this.#missed = { lost: 0, limited: 0 };
     return batch;
   }
 }
@@ -79,6 +101,12 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
 /** Gives each event to every subscriber. A slow subscriber loses events of its own and holds up nobody. */
 export class Broadcast<T> {
   readonly #subscriptions = new Set<Subscription<T>>();
+  readonly #onListeners: () => void;
+
+  /** @param onListeners hears that one came, or left */
+  constructor(onListeners: () => void = () => undefined) {
+    this.#onListeners = onListeners;
+  }
 
   /** How many listen at present. */
   get size(): number {
@@ -88,20 +116,35 @@ export class Broadcast<T> {
   /**
    * @param capacity how many events may wait for this subscriber
    * @param wants which events it wants; all of them when absent
+   * @param wantsKind of which kinds it wants to hear how many it missed
    */
-  subscribe(capacity: number, wants: (event: T) => boolean = () => true): Subscription<T> {
-    const subscription = new Subscription(capacity, wants, (closed) => this.#subscriptions.delete(closed));
+  subscribe(
+    capacity: number,
+    wants: (event: T) => boolean = () => true,
+    wantsKind: (kind: string) => boolean = () => true,
+  ): Subscription<T> {
+    const left = (closed: Subscription<T>): void => {
+      this.#subscriptions.delete(closed);
+      this.#onListeners();
+    };
+    const subscription = new Subscription(capacity, wants, wantsKind, left);
     this.#subscriptions.add(subscription);
+    this.#onListeners();
     return subscription;
+  }
+
+  /** Whether somebody wants events of that kind. */
+  wants(kind: string): boolean {
+    return [...this.#subscriptions].some((subscription) => subscription.wantsKind(kind));
   }
 
   publish(event: T): void {
     for (const subscription of this.#subscriptions) subscription.offer(event);
   }
 
-  /** Tells everybody that `count` events were lost on the way here. */
-  miss(count: number): void {
-    for (const subscription of this.#subscriptions) subscription.miss(count);
+  /** Tells everybody of events that did not come this far. */
+  miss(missed: Missed): void {
+    for (const subscription of this.#subscriptions) subscription.miss(missed);
   }
 
   /** Ends every subscription. */

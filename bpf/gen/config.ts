@@ -22,10 +22,18 @@ export interface BpfHostConfig {
   readonly dropEvents: boolean;
   /** Report the policy verdict on every new connection in weir_events (one byte) */
   readonly verdictEvents: boolean;
-  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  /** Report forwarded packets in weir_events, as trace_aggregation says (one byte) */
   readonly traceEvents: boolean;
-  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
-  readonly traceEveryPacket: boolean;
+  /** Which forwarded packets are reported (enum trace_aggregation) (8 bits) */
+  readonly traceAggregation: number;
+  /** TCP flags that are worth a trace when a connection shows them for the first time that way (8 bits) */
+  readonly traceFlags: number;
+  /** Milliseconds after which a connection is traced again, each way (32 bits, host order) */
+  readonly traceInterval: number;
+  /** Nanoseconds in which a CPU may report one event of a type; 0 is no limit (64 bits, host order) */
+  readonly eventCost: bigint;
+  /** Nanoseconds that a CPU may save up (64 bits, host order) */
+  readonly eventBurst: bigint;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
   /** Packets for pods of other nodes travel inside others (one byte) */
@@ -68,55 +76,63 @@ export interface BpfHostConfig {
 export const bpfHostConfigVariables = {
   dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
   verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
-  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
-  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
-  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
-  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
-  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
-  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
-  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
-  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  endpointId: { offset: 36, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
-  endpointIdentity: { offset: 40, size: 4, type: 'number', description: "Security identity of the endpoint" },
-  auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
-  deviceIfindex: { offset: 48, size: 4, type: 'number', description: "Interface index of the device that the programs are attached to" },
-  hostFirewall: { offset: 52, size: 1, type: 'boolean', description: "Judge what the device brings for the node and takes from it, as the policy of an endpoint" },
-  rejectWithoutBackend: { offset: 53, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
-  externalClusterIp: { offset: 54, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
-  maglevTableSize: { offset: 56, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_aggregation says" },
+  traceAggregation: { offset: 3, size: 1, type: 'number', description: "Which forwarded packets are reported (enum trace_aggregation)" },
+  traceFlags: { offset: 4, size: 1, type: 'number', description: "TCP flags that are worth a trace when a connection shows them for the first time that way" },
+  traceInterval: { offset: 8, size: 4, type: 'number', description: "Milliseconds after which a connection is traced again, each way" },
+  eventCost: { offset: 16, size: 8, type: 'bigint', description: "Nanoseconds in which a CPU may report one event of a type; 0 is no limit" },
+  eventBurst: { offset: 24, size: 8, type: 'bigint', description: "Nanoseconds that a CPU may save up" },
+  policyAccounting: { offset: 32, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tunnel: { offset: 33, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 34, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 36, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 40, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 44, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 48, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 52, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 56, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 60, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  endpointId: { offset: 64, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
+  endpointIdentity: { offset: 68, size: 4, type: 'number', description: "Security identity of the endpoint" },
+  auditMode: { offset: 72, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  deviceIfindex: { offset: 76, size: 4, type: 'number', description: "Interface index of the device that the programs are attached to" },
+  hostFirewall: { offset: 80, size: 1, type: 'boolean', description: "Judge what the device brings for the node and takes from it, as the policy of an endpoint" },
+  rejectWithoutBackend: { offset: 81, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 82, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 84, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfHostConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_host.o`. */
-export const bpfHostConfigSize = 60;
+export const bpfHostConfigSize = 88;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig>): void {
   if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
   if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
-  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
-  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
-  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
-  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
-  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
-  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
-  if (values.endpointId !== undefined) view.setUint16(36, values.endpointId, true);
-  if (values.endpointIdentity !== undefined) view.setUint32(40, values.endpointIdentity, true);
-  if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
-  if (values.deviceIfindex !== undefined) view.setUint32(48, values.deviceIfindex, true);
-  if (values.hostFirewall !== undefined) view.setUint8(52, values.hostFirewall ? 1 : 0);
-  if (values.rejectWithoutBackend !== undefined) view.setUint8(53, values.rejectWithoutBackend);
-  if (values.externalClusterIp !== undefined) view.setUint8(54, values.externalClusterIp);
-  if (values.maglevTableSize !== undefined) view.setUint32(56, values.maglevTableSize, true);
+  if (values.traceAggregation !== undefined) view.setUint8(3, values.traceAggregation);
+  if (values.traceFlags !== undefined) view.setUint8(4, values.traceFlags);
+  if (values.traceInterval !== undefined) view.setUint32(8, values.traceInterval, true);
+  if (values.eventCost !== undefined) view.setBigUint64(16, values.eventCost, true);
+  if (values.eventBurst !== undefined) view.setBigUint64(24, values.eventBurst, true);
+  if (values.policyAccounting !== undefined) view.setUint8(32, values.policyAccounting ? 1 : 0);
+  if (values.tunnel !== undefined) view.setUint8(33, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(34, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(36, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(40, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(44, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(48, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(52, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(56, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(60, values.otherSeconds, true);
+  if (values.endpointId !== undefined) view.setUint16(64, values.endpointId, true);
+  if (values.endpointIdentity !== undefined) view.setUint32(68, values.endpointIdentity, true);
+  if (values.auditMode !== undefined) view.setUint8(72, values.auditMode ? 1 : 0);
+  if (values.deviceIfindex !== undefined) view.setUint32(76, values.deviceIfindex, true);
+  if (values.hostFirewall !== undefined) view.setUint8(80, values.hostFirewall ? 1 : 0);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(81, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(82, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(84, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_lxc.o`; numbers in host order, whatever their order in memory. */
@@ -125,10 +141,18 @@ export interface BpfLxcConfig {
   readonly dropEvents: boolean;
   /** Report the policy verdict on every new connection in weir_events (one byte) */
   readonly verdictEvents: boolean;
-  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  /** Report forwarded packets in weir_events, as trace_aggregation says (one byte) */
   readonly traceEvents: boolean;
-  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
-  readonly traceEveryPacket: boolean;
+  /** Which forwarded packets are reported (enum trace_aggregation) (8 bits) */
+  readonly traceAggregation: number;
+  /** TCP flags that are worth a trace when a connection shows them for the first time that way (8 bits) */
+  readonly traceFlags: number;
+  /** Milliseconds after which a connection is traced again, each way (32 bits, host order) */
+  readonly traceInterval: number;
+  /** Nanoseconds in which a CPU may report one event of a type; 0 is no limit (64 bits, host order) */
+  readonly eventCost: bigint;
+  /** Nanoseconds that a CPU may save up (64 bits, host order) */
+  readonly eventBurst: bigint;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
   /** Packets for pods of other nodes travel inside others (one byte) */
@@ -179,63 +203,71 @@ export interface BpfLxcConfig {
 export const bpfLxcConfigVariables = {
   dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
   verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
-  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
-  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
-  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
-  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
-  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
-  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
-  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
-  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  endpointId: { offset: 36, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
-  endpointIdentity: { offset: 40, size: 4, type: 'number', description: "Security identity of the endpoint" },
-  auditMode: { offset: 44, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
-  denyResponse: { offset: 45, size: 1, type: 'boolean', description: "Answer what egress policy denies with an ICMP error" },
-  endpointIpv4: { offset: 48, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
-  endpointIpv6: { offset: 56, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
-  endpointMac: { offset: 72, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
-  hostMac: { offset: 80, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
-  endpointIfindex: { offset: 88, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
-  rejectWithoutBackend: { offset: 92, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
-  externalClusterIp: { offset: 93, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
-  maglevTableSize: { offset: 96, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_aggregation says" },
+  traceAggregation: { offset: 3, size: 1, type: 'number', description: "Which forwarded packets are reported (enum trace_aggregation)" },
+  traceFlags: { offset: 4, size: 1, type: 'number', description: "TCP flags that are worth a trace when a connection shows them for the first time that way" },
+  traceInterval: { offset: 8, size: 4, type: 'number', description: "Milliseconds after which a connection is traced again, each way" },
+  eventCost: { offset: 16, size: 8, type: 'bigint', description: "Nanoseconds in which a CPU may report one event of a type; 0 is no limit" },
+  eventBurst: { offset: 24, size: 8, type: 'bigint', description: "Nanoseconds that a CPU may save up" },
+  policyAccounting: { offset: 32, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tunnel: { offset: 33, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 34, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 36, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 40, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 44, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 48, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 52, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 56, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 60, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  endpointId: { offset: 64, size: 2, type: 'number', description: "Number of the endpoint, unique on its node" },
+  endpointIdentity: { offset: 68, size: 4, type: 'number', description: "Security identity of the endpoint" },
+  auditMode: { offset: 72, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
+  denyResponse: { offset: 73, size: 1, type: 'boolean', description: "Answer what egress policy denies with an ICMP error" },
+  endpointIpv4: { offset: 76, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
+  endpointIpv6: { offset: 80, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
+  endpointMac: { offset: 96, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
+  hostMac: { offset: 104, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
+  endpointIfindex: { offset: 112, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
+  rejectWithoutBackend: { offset: 116, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 117, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 120, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_lxc.o`. */
-export const bpfLxcConfigSize = 100;
+export const bpfLxcConfigSize = 124;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>): void {
   if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
   if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
-  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
-  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
-  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
-  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
-  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
-  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
-  if (values.endpointId !== undefined) view.setUint16(36, values.endpointId, true);
-  if (values.endpointIdentity !== undefined) view.setUint32(40, values.endpointIdentity, true);
-  if (values.auditMode !== undefined) view.setUint8(44, values.auditMode ? 1 : 0);
-  if (values.denyResponse !== undefined) view.setUint8(45, values.denyResponse ? 1 : 0);
-  if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 48, 4);
-  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 56, 16);
-  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 72, 6);
-  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 80, 6);
-  if (values.endpointIfindex !== undefined) view.setUint32(88, values.endpointIfindex, true);
-  if (values.rejectWithoutBackend !== undefined) view.setUint8(92, values.rejectWithoutBackend);
-  if (values.externalClusterIp !== undefined) view.setUint8(93, values.externalClusterIp);
-  if (values.maglevTableSize !== undefined) view.setUint32(96, values.maglevTableSize, true);
+  if (values.traceAggregation !== undefined) view.setUint8(3, values.traceAggregation);
+  if (values.traceFlags !== undefined) view.setUint8(4, values.traceFlags);
+  if (values.traceInterval !== undefined) view.setUint32(8, values.traceInterval, true);
+  if (values.eventCost !== undefined) view.setBigUint64(16, values.eventCost, true);
+  if (values.eventBurst !== undefined) view.setBigUint64(24, values.eventBurst, true);
+  if (values.policyAccounting !== undefined) view.setUint8(32, values.policyAccounting ? 1 : 0);
+  if (values.tunnel !== undefined) view.setUint8(33, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(34, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(36, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(40, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(44, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(48, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(52, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(56, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(60, values.otherSeconds, true);
+  if (values.endpointId !== undefined) view.setUint16(64, values.endpointId, true);
+  if (values.endpointIdentity !== undefined) view.setUint32(68, values.endpointIdentity, true);
+  if (values.auditMode !== undefined) view.setUint8(72, values.auditMode ? 1 : 0);
+  if (values.denyResponse !== undefined) view.setUint8(73, values.denyResponse ? 1 : 0);
+  if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 76, 4);
+  if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 80, 16);
+  if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 96, 6);
+  if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 104, 6);
+  if (values.endpointIfindex !== undefined) view.setUint32(112, values.endpointIfindex, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(116, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(117, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(120, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_overlay.o`; numbers in host order, whatever their order in memory. */
@@ -244,10 +276,18 @@ export interface BpfOverlayConfig {
   readonly dropEvents: boolean;
   /** Report the policy verdict on every new connection in weir_events (one byte) */
   readonly verdictEvents: boolean;
-  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  /** Report forwarded packets in weir_events, as trace_aggregation says (one byte) */
   readonly traceEvents: boolean;
-  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
-  readonly traceEveryPacket: boolean;
+  /** Which forwarded packets are reported (enum trace_aggregation) (8 bits) */
+  readonly traceAggregation: number;
+  /** TCP flags that are worth a trace when a connection shows them for the first time that way (8 bits) */
+  readonly traceFlags: number;
+  /** Milliseconds after which a connection is traced again, each way (32 bits, host order) */
+  readonly traceInterval: number;
+  /** Nanoseconds in which a CPU may report one event of a type; 0 is no limit (64 bits, host order) */
+  readonly eventCost: bigint;
+  /** Nanoseconds that a CPU may save up (64 bits, host order) */
+  readonly eventBurst: bigint;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
   /** Packets for pods of other nodes travel inside others (one byte) */
@@ -280,45 +320,53 @@ export interface BpfOverlayConfig {
 export const bpfOverlayConfigVariables = {
   dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
   verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
-  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
-  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
-  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
-  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
-  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
-  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
-  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
-  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  rejectWithoutBackend: { offset: 36, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
-  externalClusterIp: { offset: 37, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
-  maglevTableSize: { offset: 40, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_aggregation says" },
+  traceAggregation: { offset: 3, size: 1, type: 'number', description: "Which forwarded packets are reported (enum trace_aggregation)" },
+  traceFlags: { offset: 4, size: 1, type: 'number', description: "TCP flags that are worth a trace when a connection shows them for the first time that way" },
+  traceInterval: { offset: 8, size: 4, type: 'number', description: "Milliseconds after which a connection is traced again, each way" },
+  eventCost: { offset: 16, size: 8, type: 'bigint', description: "Nanoseconds in which a CPU may report one event of a type; 0 is no limit" },
+  eventBurst: { offset: 24, size: 8, type: 'bigint', description: "Nanoseconds that a CPU may save up" },
+  policyAccounting: { offset: 32, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tunnel: { offset: 33, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 34, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 36, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 40, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 44, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 48, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 52, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 56, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 60, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  rejectWithoutBackend: { offset: 64, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 65, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 68, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfOverlayConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_overlay.o`. */
-export const bpfOverlayConfigSize = 44;
+export const bpfOverlayConfigSize = 72;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfOverlayConfig(view: DataView, values: Partial<BpfOverlayConfig>): void {
   if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
   if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
-  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
-  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
-  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
-  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
-  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
-  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
-  if (values.rejectWithoutBackend !== undefined) view.setUint8(36, values.rejectWithoutBackend);
-  if (values.externalClusterIp !== undefined) view.setUint8(37, values.externalClusterIp);
-  if (values.maglevTableSize !== undefined) view.setUint32(40, values.maglevTableSize, true);
+  if (values.traceAggregation !== undefined) view.setUint8(3, values.traceAggregation);
+  if (values.traceFlags !== undefined) view.setUint8(4, values.traceFlags);
+  if (values.traceInterval !== undefined) view.setUint32(8, values.traceInterval, true);
+  if (values.eventCost !== undefined) view.setBigUint64(16, values.eventCost, true);
+  if (values.eventBurst !== undefined) view.setBigUint64(24, values.eventBurst, true);
+  if (values.policyAccounting !== undefined) view.setUint8(32, values.policyAccounting ? 1 : 0);
+  if (values.tunnel !== undefined) view.setUint8(33, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(34, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(36, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(40, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(44, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(48, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(52, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(56, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(60, values.otherSeconds, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(64, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(65, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(68, values.maglevTableSize, true);
 }
 
 /** Config of `bpf_sock.o`; numbers in host order, whatever their order in memory. */
@@ -327,10 +375,18 @@ export interface BpfSockConfig {
   readonly dropEvents: boolean;
   /** Report the policy verdict on every new connection in weir_events (one byte) */
   readonly verdictEvents: boolean;
-  /** Report forwarded packets in weir_events, as trace_every_packet says (one byte) */
+  /** Report forwarded packets in weir_events, as trace_aggregation says (one byte) */
   readonly traceEvents: boolean;
-  /** Trace every packet; otherwise only a connection's first packet each way and its end (one byte) */
-  readonly traceEveryPacket: boolean;
+  /** Which forwarded packets are reported (enum trace_aggregation) (8 bits) */
+  readonly traceAggregation: number;
+  /** TCP flags that are worth a trace when a connection shows them for the first time that way (8 bits) */
+  readonly traceFlags: number;
+  /** Milliseconds after which a connection is traced again, each way (32 bits, host order) */
+  readonly traceInterval: number;
+  /** Nanoseconds in which a CPU may report one event of a type; 0 is no limit (64 bits, host order) */
+  readonly eventCost: bigint;
+  /** Nanoseconds that a CPU may save up (64 bits, host order) */
+  readonly eventBurst: bigint;
   /** Count what each policy entry decides in weir_policystats (one byte) */
   readonly policyAccounting: boolean;
   /** Packets for pods of other nodes travel inside others (one byte) */
@@ -365,45 +421,53 @@ export interface BpfSockConfig {
 export const bpfSockConfigVariables = {
   dropEvents: { offset: 0, size: 1, type: 'boolean', description: "Report every dropped packet in weir_events" },
   verdictEvents: { offset: 1, size: 1, type: 'boolean', description: "Report the policy verdict on every new connection in weir_events" },
-  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_every_packet says" },
-  traceEveryPacket: { offset: 3, size: 1, type: 'boolean', description: "Trace every packet; otherwise only a connection's first packet each way and its end" },
-  policyAccounting: { offset: 4, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
-  tunnel: { offset: 5, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
-  tunnelIpv6: { offset: 6, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
-  tunnelIfindex: { offset: 8, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
-  tunnelPort: { offset: 12, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
-  tunnelMtu: { offset: 16, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
-  tcpEstablishedSeconds: { offset: 20, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
-  tcpSynSeconds: { offset: 24, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
-  tcpClosingSeconds: { offset: 28, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
-  otherSeconds: { offset: 32, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
-  rejectWithoutBackend: { offset: 36, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
-  externalClusterIp: { offset: 37, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
-  maglevTableSize: { offset: 40, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
-  hostNetnsCookie: { offset: 48, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
+  traceEvents: { offset: 2, size: 1, type: 'boolean', description: "Report forwarded packets in weir_events, as trace_aggregation says" },
+  traceAggregation: { offset: 3, size: 1, type: 'number', description: "Which forwarded packets are reported (enum trace_aggregation)" },
+  traceFlags: { offset: 4, size: 1, type: 'number', description: "TCP flags that are worth a trace when a connection shows them for the first time that way" },
+  traceInterval: { offset: 8, size: 4, type: 'number', description: "Milliseconds after which a connection is traced again, each way" },
+  eventCost: { offset: 16, size: 8, type: 'bigint', description: "Nanoseconds in which a CPU may report one event of a type; 0 is no limit" },
+  eventBurst: { offset: 24, size: 8, type: 'bigint', description: "Nanoseconds that a CPU may save up" },
+  policyAccounting: { offset: 32, size: 1, type: 'boolean', description: "Count what each policy entry decides in weir_policystats" },
+  tunnel: { offset: 33, size: 1, type: 'boolean', description: "Packets for pods of other nodes travel inside others" },
+  tunnelIpv6: { offset: 34, size: 1, type: 'boolean', description: "The packets outside are IPv6" },
+  tunnelIfindex: { offset: 36, size: 4, type: 'number', description: "Interface index of weir_vxlan" },
+  tunnelPort: { offset: 40, size: 2, type: 'number', description: "UDP port of the tunnel between nodes; 0 when there is none" },
+  tunnelMtu: { offset: 44, size: 4, type: 'number', description: "Bytes of the largest IP packet that fits into the tunnel" },
+  tcpEstablishedSeconds: { offset: 48, size: 4, type: 'number', description: "Lifetime of an idle established TCP connection" },
+  tcpSynSeconds: { offset: 52, size: 4, type: 'number', description: "Lifetime of a TCP connection that nobody answered" },
+  tcpClosingSeconds: { offset: 56, size: 4, type: 'number', description: "Lifetime of a TCP connection after FIN in both directions, or after RST" },
+  otherSeconds: { offset: 60, size: 4, type: 'number', description: "Lifetime of an idle connection of any other protocol" },
+  rejectWithoutBackend: { offset: 64, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 65, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  maglevTableSize: { offset: 68, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  hostNetnsCookie: { offset: 72, size: 8, type: 'bigint', description: "Cookie of the node's own network namespace: loopback is its node ports' only there" },
 } as const satisfies Record<keyof BpfSockConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_sock.o`. */
-export const bpfSockConfigSize = 56;
+export const bpfSockConfigSize = 80;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfSockConfig(view: DataView, values: Partial<BpfSockConfig>): void {
   if (values.dropEvents !== undefined) view.setUint8(0, values.dropEvents ? 1 : 0);
   if (values.verdictEvents !== undefined) view.setUint8(1, values.verdictEvents ? 1 : 0);
   if (values.traceEvents !== undefined) view.setUint8(2, values.traceEvents ? 1 : 0);
-  if (values.traceEveryPacket !== undefined) view.setUint8(3, values.traceEveryPacket ? 1 : 0);
-  if (values.policyAccounting !== undefined) view.setUint8(4, values.policyAccounting ? 1 : 0);
-  if (values.tunnel !== undefined) view.setUint8(5, values.tunnel ? 1 : 0);
-  if (values.tunnelIpv6 !== undefined) view.setUint8(6, values.tunnelIpv6 ? 1 : 0);
-  if (values.tunnelIfindex !== undefined) view.setUint32(8, values.tunnelIfindex, true);
-  if (values.tunnelPort !== undefined) view.setUint16(12, values.tunnelPort, false);
-  if (values.tunnelMtu !== undefined) view.setUint32(16, values.tunnelMtu, true);
-  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(20, values.tcpEstablishedSeconds, true);
-  if (values.tcpSynSeconds !== undefined) view.setUint32(24, values.tcpSynSeconds, true);
-  if (values.tcpClosingSeconds !== undefined) view.setUint32(28, values.tcpClosingSeconds, true);
-  if (values.otherSeconds !== undefined) view.setUint32(32, values.otherSeconds, true);
-  if (values.rejectWithoutBackend !== undefined) view.setUint8(36, values.rejectWithoutBackend);
-  if (values.externalClusterIp !== undefined) view.setUint8(37, values.externalClusterIp);
-  if (values.maglevTableSize !== undefined) view.setUint32(40, values.maglevTableSize, true);
-  if (values.hostNetnsCookie !== undefined) view.setBigUint64(48, values.hostNetnsCookie, true);
+  if (values.traceAggregation !== undefined) view.setUint8(3, values.traceAggregation);
+  if (values.traceFlags !== undefined) view.setUint8(4, values.traceFlags);
+  if (values.traceInterval !== undefined) view.setUint32(8, values.traceInterval, true);
+  if (values.eventCost !== undefined) view.setBigUint64(16, values.eventCost, true);
+  if (values.eventBurst !== undefined) view.setBigUint64(24, values.eventBurst, true);
+  if (values.policyAccounting !== undefined) view.setUint8(32, values.policyAccounting ? 1 : 0);
+  if (values.tunnel !== undefined) view.setUint8(33, values.tunnel ? 1 : 0);
+  if (values.tunnelIpv6 !== undefined) view.setUint8(34, values.tunnelIpv6 ? 1 : 0);
+  if (values.tunnelIfindex !== undefined) view.setUint32(36, values.tunnelIfindex, true);
+  if (values.tunnelPort !== undefined) view.setUint16(40, values.tunnelPort, false);
+  if (values.tunnelMtu !== undefined) view.setUint32(44, values.tunnelMtu, true);
+  if (values.tcpEstablishedSeconds !== undefined) view.setUint32(48, values.tcpEstablishedSeconds, true);
+  if (values.tcpSynSeconds !== undefined) view.setUint32(52, values.tcpSynSeconds, true);
+  if (values.tcpClosingSeconds !== undefined) view.setUint32(56, values.tcpClosingSeconds, true);
+  if (values.otherSeconds !== undefined) view.setUint32(60, values.otherSeconds, true);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(64, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(65, values.externalClusterIp);
+  if (values.maglevTableSize !== undefined) view.setUint32(68, values.maglevTableSize, true);
+  if (values.hostNetnsCookie !== undefined) view.setBigUint64(72, values.hostNetnsCookie, true);
 }

@@ -60,6 +60,7 @@ export const AUTH_DISABLED = 255;
 
 // enum endpoint_state_flags
 export const STATE_LOCKDOWN = 1;
+export const STATE_TRACED = 2;
 
 // enum ct_scope
 export const CT_SCOPE_ENDPOINT = 0;
@@ -138,6 +139,14 @@ export const EVENT_DROP = 1;
 export const EVENT_DEBUG = 2;
 export const EVENT_TRACE = 4;
 export const EVENT_POLICY_VERDICT = 5;
+
+// enum event_types
+export const EVENT_TYPES = 8;
+
+// enum trace_aggregation
+export const AGGREGATE_NONE = 0;
+export const AGGREGATE_LOW = 1;
+export const AGGREGATE_MEDIUM = 2;
 
 // enum trace_point
 export const TRACE_TO_ENDPOINT = 0;

@@ -32,7 +32,6 @@ export const DROP_LINK_LOCAL = 223;
 export const DROP_HAIRPIN = 224;
 export const DROP_TUNNEL_PEER = 240;
 export const DROP_TUNNEL_IDENTITY = 241;
-export const DROP_RATE_LIMITED_EVENT = 230;
 
 /** Drop reason → its name in the C sources and what people read. */
 export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly text: string }> = new Map([
@@ -68,5 +67,4 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [224, { name: 'DROP_HAIRPIN', text: "Answer through a service that nobody asked" }],
   [240, { name: 'DROP_TUNNEL_PEER', text: "Tunnelled by an address that is no node's" }],
   [241, { name: 'DROP_TUNNEL_IDENTITY', text: "Tunnelled with an identity that no node may speak for" }],
-  [230, { name: 'DROP_RATE_LIMITED_EVENT', text: "Event lost: the ring buffer is full" }],
 ]);

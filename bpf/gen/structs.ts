@@ -320,7 +320,7 @@ export const ct4Key: Codec<Ct4Key> = {
 /** Offsets of the fields of `struct ct4_key`, in bytes. */
 export const ct4KeyOffset = { local: 0, remote: 4, localPort: 8, remotePort: 10, protocol: 12, scope: 13 } as const;
 
-/** `struct ct_entry`, 72 bytes. */
+/** `struct ct_entry`, 80 bytes. */
 export interface CtEntry {
   /** 64 bits, host order, at 0 */
   readonly expires: bigint;
@@ -348,10 +348,16 @@ export interface CtEntry {
   readonly touched: number;
   /** 16 bits, host order, at 68 */
   readonly peerEndpoint: number;
+  /** 2 bytes, at 70 */
+  readonly flagsTraced: Uint8Array;
+  /** 32 bits, host order, at 72 */
+  readonly traced: number;
+  /** 8 bits, at 76 */
+  readonly traceDue: number;
 }
 
 export const ctEntry: Codec<CtEntry> = {
-  size: 72,
+  size: 80,
   read: (view, at = 0) => ({
     expires: view.getBigUint64(at, true),
     judged: view.getBigUint64(at + 8, true),
@@ -366,9 +372,12 @@ export const ctEntry: Codec<CtEntry> = {
     flags: view.getUint8(at + 63),
     touched: view.getUint32(at + 64, true),
     peerEndpoint: view.getUint16(at + 68, true),
+    flagsTraced: readBytes(view, at + 70, 2),
+    traced: view.getUint32(at + 72, true),
+    traceDue: view.getUint8(at + 76),
   }),
   write: (view, value, at = 0) => {
-    clear(view, at, 72);
+    clear(view, at, 80);
     view.setBigUint64(at, value.expires, true);
     view.setBigUint64(at + 8, value.judged, true);
     view.setBigUint64(at + 16 + 0, value.packets[0], true);
@@ -384,11 +393,14 @@ export const ctEntry: Codec<CtEntry> = {
     view.setUint8(at + 63, value.flags);
     view.setUint32(at + 64, value.touched, true);
     view.setUint16(at + 68, value.peerEndpoint, true);
+    writeBytes(view, value.flagsTraced, at + 70, 2);
+    view.setUint32(at + 72, value.traced, true);
+    view.setUint8(at + 76, value.traceDue);
   },
 };
 
 /** Offsets of the fields of `struct ct_entry`, in bytes. */
-export const ctEntryOffset = { expires: 0, judged: 8, packets: 16, bytes: 32, peerIdentity: 48, cookie: 52, policyPort: 56, proxyPort: 58, revNat: 60, direction: 62, flags: 63, touched: 64, peerEndpoint: 68 } as const;
+export const ctEntryOffset = { expires: 0, judged: 8, packets: 16, bytes: 32, peerIdentity: 48, cookie: 52, policyPort: 56, proxyPort: 58, revNat: 60, direction: 62, flags: 63, touched: 64, peerEndpoint: 68, flagsTraced: 70, traced: 72, traceDue: 76 } as const;
 
 /** `struct ct6_key`, 40 bytes. */
 export interface Ct6Key {
@@ -948,6 +960,37 @@ export const policystatsKey: Codec<PolicystatsKey> = {
 
 /** Offsets of the fields of `struct policystats_key`, in bytes. */
 export const policystatsKeyOffset = { endpoint: 0, egress: 2, protocol: 3, identity: 4, port: 8, prefix: 10 } as const;
+
+/** `struct event_account`, 32 bytes. */
+export interface EventAccount {
+  /** 64 bits, host order, at 0 */
+  readonly since: bigint;
+  /** 64 bits, host order, at 8 */
+  readonly credit: bigint;
+  /** 64 bits, host order, at 16 */
+  readonly limited: bigint;
+  /** 64 bits, host order, at 24 */
+  readonly lost: bigint;
+}
+
+export const eventAccount: Codec<EventAccount> = {
+  size: 32,
+  read: (view, at = 0) => ({
+    since: view.getBigUint64(at, true),
+    credit: view.getBigUint64(at + 8, true),
+    limited: view.getBigUint64(at + 16, true),
+    lost: view.getBigUint64(at + 24, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at, value.since, true);
+    view.setBigUint64(at + 8, value.credit, true);
+    view.setBigUint64(at + 16, value.limited, true);
+    view.setBigUint64(at + 24, value.lost, true);
+  },
+};
+
+/** Offsets of the fields of `struct event_account`, in bytes. */
+export const eventAccountOffset = { since: 0, credit: 8, limited: 16, lost: 24 } as const;
 
 /** `struct node_config`, 32 bytes. */
 export interface NodeConfig {

@@ -26,9 +26,12 @@ struct ipv6 {
 
 CONFIG(bool, drop_events, true, "Report every dropped packet in weir_events");
 CONFIG(bool, verdict_events, true, "Report the policy verdict on every new connection in weir_events");
-CONFIG(bool, trace_events, false, "Report forwarded packets in weir_events, as trace_every_packet says");
-CONFIG(bool, trace_every_packet, false,
-       "Trace every packet; otherwise only a connection's first packet each way and its end");
+CONFIG(bool, trace_events, false, "Report forwarded packets in weir_events, as trace_aggregation says");
+CONFIG(__u8, trace_aggregation, AGGREGATE_MEDIUM, "Which forwarded packets are reported (enum trace_aggregation)");
+CONFIG(__u8, trace_flags, 0x07, "TCP flags that are worth a trace when a connection shows them for the first time that way");
+CONFIG(__u32, trace_interval, 5000, "Milliseconds after which a connection is traced again, each way");
+CONFIG(__u64, event_cost, 0, "Nanoseconds in which a CPU may report one event of a type; 0 is no limit");
+CONFIG(__u64, event_burst, 0, "Nanoseconds that a CPU may save up");
 CONFIG(bool, policy_accounting, false, "Count what each policy entry decides in weir_policystats");
 
 CONFIG(bool, tunnel, false, "Packets for pods of other nodes travel inside others");

@@ -116,10 +116,42 @@ ALWAYS_INLINE __u64 ct_lifetime(__u8 protocol, __u8 flags)
 	return tcp_syn_seconds * NANOSECONDS;
 }
 
+#define CT_BOTH_WAYS (1 << CT_FORWARD | 1 << CT_REPLY)
+
+/* Begins an interval of traces when the last one is over. */
+ALWAYS_INLINE void ct_begin_interval(struct ct_entry *entry, __u64 now)
+{
+	__u32 milliseconds = now / 1000000;
+
+	if (!trace_events || milliseconds - entry->traced < trace_interval)
+		return;
+	entry->traced = milliseconds;
+	entry->trace_due = CT_BOTH_WAYS;
+}
+
 ALWAYS_INLINE void ct_prolong(struct ct_entry *entry, __u8 protocol, __u8 flags)
 {
-	entry->expires = clock() + ct_lifetime(protocol, flags);
+	__u64 now = clock();
+
+	entry->expires = now + ct_lifetime(protocol, flags);
 	entry->touched = jiffies();
+	ct_begin_interval(entry, now);
+}
+
+/*
+ * Whether a trace of the packet says something new: it is the first of its way in an interval, or has flags that no packet
+ * of its way had. CPUs do not agree about this: at worst there is a trace more.
+ */
+ALWAYS_INLINE bool ct_remarkable(struct ct_entry *entry, const struct packet *packet, __u8 way)
+{
+	__u8 unseen = packet->tcp_flags & trace_flags & ~entry->flags_traced[way];
+	__u8 due = entry->trace_due & (1 << way);
+
+	if (!unseen && !due)
+		return false;
+	entry->flags_traced[way] |= unseen;
+	entry->trace_due &= ~due;
+	return true;
 }
 
 ALWAYS_INLINE __u8 tcp_marks(const struct packet *packet, __u8 way)
@@ -135,8 +167,8 @@ ALWAYS_INLINE __u8 tcp_marks(const struct packet *packet, __u8 way)
 	return marks;
 }
 
-/* Counts a packet that is let through and moves the connection's state. True when the state changed. */
-ALWAYS_INLINE bool ct_advance(struct ct_entry *entry, const struct packet *packet, __u8 way, __u32 bytes)
+/* Counts a packet that is let through and moves the connection's state. */
+ALWAYS_INLINE void ct_advance(struct ct_entry *entry, const struct packet *packet, __u8 way, __u32 bytes)
 {
 	__u8 flags = entry->flags | tcp_marks(packet, way);
 	bool changed;
@@ -155,5 +187,4 @@ ALWAYS_INLINE bool ct_advance(struct ct_entry *entry, const struct packet *packe
 		__sync_fetch_and_add(&entry->packets[CT_FORWARD], 1);
 		__sync_fetch_and_add(&entry->bytes[CT_FORWARD], bytes);
 	}
-	return changed;
 }

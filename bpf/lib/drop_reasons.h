@@ -36,8 +36,7 @@
 	X(LINK_LOCAL, 223, "Link-local or multicast traffic is not forwarded")         \
 	X(HAIRPIN, 224, "Answer through a service that nobody asked")                  \
 	X(TUNNEL_PEER, 240, "Tunnelled by an address that is no node's")               \
-	X(TUNNEL_IDENTITY, 241, "Tunnelled with an identity that no node may speak for") \
-	X(RATE_LIMITED_EVENT, 230, "Event lost: the ring buffer is full")
+	X(TUNNEL_IDENTITY, 241, "Tunnelled with an identity that no node may speak for")
 
 #define DROP_ENUMERATOR(name, number, text) DROP_##name = number,
 enum drop_reason {

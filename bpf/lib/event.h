@@ -34,17 +34,43 @@ struct report {
 	__u32  cookie;
 };
 
+/* Takes the price of an event from what its type has earned on this CPU. False, and counted, when that is not enough. */
+ALWAYS_INLINE bool afford(struct event_account *account, __u64 now)
+{
+	__u64 credit;
+
+	if (!event_cost)
+		return true;
+	credit = account->credit + (now - account->since);
+	if (credit > event_burst)
+		credit = event_burst;
+	account->since = now;
+	if (credit < event_cost) {
+		account->credit = credit;
+		account->limited++;
+		return false;
+	}
+	account->credit = credit - event_cost;
+	return true;
+}
+
+/* Nobody may believe that nothing happened: what is left out is counted, by type. Per CPU, so without atomics. */
 OUT_OF_LINE int send_event(struct __sk_buff *skb, const struct packet *packet NONNULL,
 			const struct report *report NONNULL)
 {
-	struct event *event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
+	__u32 type = report->type;
+	struct event_account *account = bpf_map_lookup_elem(&weir_event_accounts, &type);
+	__u64 now = bpf_ktime_get_ns();
+	struct event *event;
 
+	if (!account || !afford(account, now))
+		return 0;
+	event = bpf_ringbuf_reserve(&weir_events, sizeof(*event), 0);
 	if (!event) {
-		/* Nobody may believe that nothing happened: what is left out is counted. */
-		count(DROP_RATE_LIMITED_EVENT, metrics_direction(packet), skb->len);
+		account->lost++;
 		return 0;
 	}
-	event->time = bpf_ktime_get_ns();
+	event->time = now;
 	event->type = report->type;
 	event->reason = report->reason;
 	event->direction = packet->direction;
@@ -106,10 +132,32 @@ OUT_OF_LINE int trace(struct __sk_buff *skb, const struct packet *packet NONNULL
 	return send_event(skb, packet, &report);
 }
 
+/* Where a packet comes from, as opposed to where it goes. */
+ALWAYS_INLINE bool is_arrival(__u8 point)
+{
+	return point == TRACE_FROM_NETWORK || point == TRACE_FROM_OVERLAY;
+}
+
+ALWAYS_INLINE bool somebody_listens(const struct endpoint_state *node)
+{
+	return *(volatile const __u32 *)&node->flags & STATE_TRACED;
+}
+
+ALWAYS_INLINE bool traces_every_packet(__u8 point)
+{
+	const struct endpoint_state *node;
+	__u32 zero = 0;
+
+	if (!trace_events || trace_aggregation > (is_arrival(point) ? AGGREGATE_NONE : AGGREGATE_LOW))
+		return false;
+	node = bpf_map_lookup_elem(&weir_revision, &zero);
+	return node && somebody_listens(node);
+}
+
 /* Counts a packet that goes on, and traces it when that is wanted and it says something new. */
 ALWAYS_INLINE void forwarded(struct __sk_buff *skb, const struct packet *packet, __u8 point, bool remarkable)
 {
 	count(DROP_NONE, metrics_direction(packet), skb->len);
-	if (trace_events && (trace_every_packet || remarkable))
+	if ((trace_events && remarkable) || traces_every_packet(point))
 		trace(skb, packet, point);
 }

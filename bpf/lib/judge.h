@@ -241,6 +241,9 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	if (packet->flow.protocol == IPPROTO_TCP && !opens_tcp(packet))
 		entry->flags |= CT_SEEN_NON_SYN;
 	ct_prolong(entry, packet->flow.protocol, entry->flags);
+	/* The caller traces this one. */
+	entry->flags_traced[CT_FORWARD] = packet->tcp_flags & trace_flags;
+	entry->trace_due = 1 << CT_REPLY;
 	if (ct_insert(packet->family, &packet->flow, packet->direction, entry))
 		return DROP_CT_INSERT_FAILED;
 	return DROP_NONE;
@@ -328,14 +331,18 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 	struct revision revision = { .node = state_of(0), .endpoint = state_of(endpoint_id) };
 	struct ct_entry *entry;
 	__u8 judged, way;
+	bool traced;
 
 	if (!revision.node || !revision.endpoint)
 		return DROP_ENDPOINT_NOT_READY;
 	if ((revision.node->flags | revision.endpoint->flags) & STATE_LOCKDOWN)
 		return DROP_LOCKDOWN;
+	traced = trace_events && somebody_listens(revision.node);
 
-	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED))
+	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)) {
+		*remarkable = traced;
 		return judge_untracked(skb, packet);
+	}
 
 	entry = ct_find(packet);
 	if (services && (!entry || opens_another(packet, entry))) {
@@ -348,7 +355,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 	}
 	if (!entry || opens_another(packet, entry)) {
 		packet->ct_status = CT_STATUS_NEW;
-		*remarkable = true;
+		*remarkable = traced;
 		return judge_new(skb, packet, revision_before_lookups(&revision),
 				 (!entry || may_replace(entry)) && !answers_nothing(packet));
 	}
@@ -367,6 +374,8 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 		return refusal(judged);
 	if (way == CT_FORWARD)
 		packet->proxy_port = entry->proxy_port;
-	*remarkable = ct_advance(entry, packet, way, skb->len);
+	ct_advance(entry, packet, way, skb->len);
+	if (traced)
+		*remarkable = ct_remarkable(entry, packet, way);
 	return DROP_NONE;
 }

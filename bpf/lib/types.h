@@ -201,6 +201,7 @@ _Static_assert(sizeof(struct endpoint_state) == 16, "one cache line read; a stor
 
 enum endpoint_state_flags {
 	STATE_LOCKDOWN = 1 << 0, /* drop everything: the endpoint's policy did not fit its map */
+	STATE_TRACED   = 1 << 1, /* of the node: somebody listens to traces */
 };
 
 /* ---- weir_ct4, weir_ct6: connections -------------------------------------------------------------------------------------- */
@@ -274,9 +275,12 @@ struct ct_entry {
 	__u8   flags;     /* enum ct_flags */
 	__u32  touched;   /* low bits of the kernel's jiffies when `expires` was last written */
 	__u16  peer_endpoint; /* the remote side's endpoint id when last judged; 0 when it was not a local pod */
-	__u16  pad;
+	__u8   flags_traced[2]; /* of trace_flags, by enum ct_way: those that a trace has shown */
+	__u32  traced;          /* low bits of the milliseconds of CLOCK_MONOTONIC when the latest interval of traces began */
+	__u8   trace_due;       /* by 1 << enum ct_way: in this interval no trace has shown that way yet */
+	__u8   pad[3];
 };
-_Static_assert(sizeof(struct ct_entry) == 72, "");
+_Static_assert(sizeof(struct ct_entry) == 80, "");
 
 /* ---- weir_lb_*: services ---------------------------------------------------------------------------------------------------- */
 
@@ -477,6 +481,15 @@ enum metrics_direction {
 };
 enum metrics_index { METRICS_DIRECTION_SHIFT = 8, METRICS_ENTRIES = 1024 };
 
+/* ---- weir_event_accounts: by enum event_type, for each CPU ------------------------------------------------------------------- */
+
+struct event_account {
+	__u64 since;   /* nanoseconds of CLOCK_MONOTONIC up to which `credit` is earned */
+	__u64 credit;  /* nanoseconds; an event costs event_cost of them */
+	__u64 limited; /* events that there was no credit for */
+	__u64 lost;    /* events that did not fit into the ring buffer */
+};
+
 /* ---- weir_events -------------------------------------------------------------------------------------------------------------- */
 
 enum event_type {
@@ -484,6 +497,14 @@ enum event_type {
 	EVENT_DEBUG          = 2,
 	EVENT_TRACE          = 4,
 	EVENT_POLICY_VERDICT = 5,
+};
+enum event_types { EVENT_TYPES = 8 };
+
+/* Which packets are traced; the levels of Cilium's monitor-aggregation, of which `maximum` is the same as `medium`. */
+enum trace_aggregation {
+	AGGREGATE_NONE   = 0, /* every packet, where it comes from and where it goes */
+	AGGREGATE_LOW    = 1, /* every packet, where it goes */
+	AGGREGATE_MEDIUM = 2, /* each way of a connection: its first packet, flags not seen before, and one packet an interval */
 };
 
 /* Where a traced packet went. */

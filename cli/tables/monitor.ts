@@ -11,13 +11,19 @@ export interface MonitorLineOptions {
 }
 
 export function monitorLine(event: MonitorEvent, options: MonitorLineOptions, paint: Paint): string {
-  const lost = event.lost === undefined || event.lost === 0 ? '' : `${lostLine(event.lost, paint)}\n`;
+  const { lost: untold = 0, limited = 0 } = event;
+  const lost =
+    (untold === 0 ? '' : `${lostLine(untold, paint)}\n`) + (limited === 0 ? '' : `${limitedLine(limited, paint)}\n`);
   const time = options.time ? `${paint('dim', event.time)} ` : '';
   return `${lost}${time}${eventText(event, options, paint)}`;
 }
 
 export function lostLine(lost: number, paint: Paint): string {
   return paint('warn', `Lost ${lost} events`);
+}
+
+export function limitedLine(limited: number, paint: Paint): string {
+  return paint('warn', `Left out ${limited} events, more than the rate limit`);
 }
 
 function eventText(event: MonitorEvent, options: MonitorLineOptions, paint: Paint): string {

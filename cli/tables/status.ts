@@ -132,13 +132,16 @@ function policyMapRows({ 'policy-maps': maps = {} }: StatusResponse): Row[] {
 
 function monitorRows({ nodeMonitor }: StatusResponse): Row[] {
   if (nodeMonitor === undefined) return [];
-  const { cpus, npages, pagesize, lost, unknown } = nodeMonitor;
+  const { cpus, npages, pagesize, lost, unknown, limited = {} } = nodeMonitor;
   const memory = npages === undefined || npages === 0 ? '' : ` with ${npages}x${pagesize ?? 0} of shared memory`;
   const trouble: Row[] =
     (lost ?? 0) + (unknown ?? 0) === 0
       ? []
       : [['', styled('warn', `${lost ?? 0} events lost, ${unknown ?? 0} unknown notifications`)]];
-  return [['NodeMonitor:', `Listening for events on ${cpus ?? 0} CPUs${memory}`], ...trouble];
+  const rates = Object.entries(limited).map(([type, count]) => `${count} ${type}`);
+  const restraint: Row[] =
+    rates.length === 0 ? [] : [['', styled('warn', `left out by the rate limit: ${rates.join(', ')}`)]];
+  return [['NodeMonitor:', `Listening for events on ${cpus ?? 0} CPUs${memory}`], ...trouble, ...restraint];
 }
 
 function addressRows(allocations: readonly (readonly [string, string])[]): Row[] {

@@ -1,11 +1,14 @@
 /** What the programs report, and what they keep to themselves. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { readLeftOut, type LeftOutByType } from '../../agent/flow/event-losses.ts';
+import { programTestRun } from '../../agent/kernel/test-run.ts';
 import { parseAddress } from '../../agent/model/address.ts';
 import * as C from '../../bpf/gen/constants.ts';
 import * as D from '../../bpf/gen/drops.ts';
-import type { BpfLxcConfig } from '../../bpf/gen/config.ts';
+import { writeBpfHostConfig, type BpfLxcConfig } from '../../bpf/gen/config.ts';
 import type { Event } from '../../bpf/gen/structs.ts';
+import { waitFor } from '../harness/wait.ts';
 import { ip, TCP } from './frame.ts';
 import { TestNode, type EndpointPrograms } from './node.ts';
 
@@ -141,20 +144,115 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.deepEqual(node.events(), []);
     });
 
-    test('traces: first packets, or every packet', () => {
-      const first = podWith({ verdictEvents: false, traceEvents: true });
-      const all = podWith({ verdictEvents: false, traceEvents: true, traceEveryPacket: true });
-      for (const [pod, expected] of [
-        [first, 2],
-        [all, 4],
+    /** Traces of packets that the pod sends with these flags, and that it gets with those after a `<`. */
+    const traces = (pod: Pod, ...packets: readonly (number | readonly ['<', number])[]): readonly boolean[] =>
+      packets.map((packet) => {
+        if (typeof packet === 'number') send(pod, 80, packet);
+        else {
+          const payload = { tcp: [80, 4000] as [number, number], flags: packet[1] };
+          pod.programs.run('policy_ingress', ip({ from: PEER[family], to: pod[family], payload }));
+        }
+        const events = node.events();
+        assert.deepEqual(kinds(events), events.length === 0 ? [] : ['trace']);
+        return events.length > 0;
+      });
+    const tracing = (config: Partial<BpfLxcConfig>): Pod => {
+      const pod = podWith({ verdictEvents: false, traceEvents: true, ...config });
+      pod.programs.allow(EGRESS);
+      return pod;
+    };
+    const { syn, ack, fin, rst, psh } = TCP;
+
+    describe('traces', () => {
+      before(() => node.traced(true));
+      after(() => node.traced(false));
+
+      test('each way once at its start, and flags that were not seen that way', () => {
+        const pod = tracing({ traceInterval: 3_600_000 });
+        const packets = [syn, syn, ['<', syn | ack], ack, ['<', ack], ack | psh, fin | ack, fin | ack] as const;
+        assert.deepEqual(traces(pod, ...packets), [true, false, true, false, false, false, true, false]);
+        assert.deepEqual(traces(pod, ['<', fin | ack], ['<', fin | ack], rst, rst), [true, false, true, false]);
+      });
+
+      test('the flags are those that are asked for', () => {
+        const pod = tracing({ traceInterval: 3_600_000, traceFlags: psh });
+        assert.deepEqual(traces(pod, syn, ack, ack | psh, ack | psh, fin | ack), [true, false, true, false, false]);
+      });
+
+      test('each way once an interval', async () => {
+        const pod = tracing({ traceInterval: 400 });
+        assert.deepEqual(traces(pod, syn, ['<', syn | ack], ack, ['<', ack]), [true, true, false, false]);
+        for (let round = 0; round < 2; round++) {
+          // No longer than until one way is traced again: the other is then, too, and neither once more.
+          await waitFor('the next interval', () => traces(pod, ack)[0]);
+          assert.deepEqual(traces(pod, ['<', ack], ack, ['<', ack]), [true, false, false]);
+        }
+      });
+
+      test('low: every packet where it goes; none: where it comes from as well', () => {
+        const low = tracing({ traceAggregation: C.AGGREGATE_LOW });
+        const none = tracing({ traceAggregation: C.AGGREGATE_NONE });
+        for (const pod of [low, none]) {
+          assert.deepEqual(traces(pod, syn, ack, ack, fin | ack), [true, true, true, true]);
+        }
+        for (const [traceAggregation, expected] of [
+          [C.AGGREGATE_LOW, 0],
+          [C.AGGREGATE_NONE, 1],
+        ] as const) {
+          using host = node.load('bpf_host', (view) =>
+            writeBpfHostConfig(view, { traceEvents: true, traceAggregation }),
+          );
+          const frame = ip({ from: PEER[family], to: low[family], payload: { udp: [1, 2] } });
+          programTestRun(host.program('from_netdev').fd, { data: frame });
+          const points = node
+            .events()
+            .filter(({ type, hook }) => type === C.EVENT_TRACE && hook === C.HOOK_FROM_NETDEV);
+          assert.equal(points.length, expected);
+        }
+      });
+
+      test('what is not tracked is new every time', () => {
+        const pod = tracing({});
+        pod.programs.allow({ direction: 'egress' });
+        const question = { icmp: { type: family === 'ipv4' ? 13 : 139 } };
+        for (let i = 0; i < 2; i++) {
+          pod.programs.run('from_container', ip({ from: pod[family], to: PEER[family], payload: question }));
+          assert.deepEqual(kinds(node.events()), ['trace']);
+        }
+      });
+
+      test('none while nobody listens, whatever the level', () => {
+        node.traced(false);
+        for (const traceAggregation of [C.AGGREGATE_NONE, C.AGGREGATE_MEDIUM]) {
+          assert.deepEqual(traces(tracing({ traceAggregation }), syn, ['<', syn | ack], ack), [false, false, false]);
+        }
+        node.traced(true);
+      });
+    });
+
+    test('a limit leaves out what is more than the burst, counts it by type, and lets events through as time goes', async () => {
+      const cost = 50_000_000n;
+      const pod = podWith({ verdictEvents: true, eventCost: cost, eventBurst: 3n * cost });
+      const leftOut = (): LeftOutByType => readLeftOut(node.maps.weir_event_accounts);
+      const start = process.hrtime.bigint();
+      const before = leftOut();
+      for (let i = 0; i < 20; i++) send(pod, 80);
+      const events = kinds(node.events());
+      const after = leftOut();
+      const earned = Number((process.hrtime.bigint() - start) / cost) + 1;
+      for (const [type, kind] of [
+        ['drop', 'drop'],
+        ['policy-verdict', 'verdict'],
       ] as const) {
-        pod.programs.allow(EGRESS);
-        for (const flags of [TCP.syn, TCP.ack, TCP.ack, TCP.fin | TCP.ack]) send(pod, 80, flags);
-        assert.deepEqual(
-          kinds(node.events()),
-          Array.from({ length: expected }, () => 'trace'),
-        );
+        const seen = events.filter((event) => event === kind).length;
+        assert.ok(seen >= 3 && seen <= 3 + earned, `${seen} of type ${type}`);
+        assert.equal(seen + after[type].limited - before[type].limited, 20, type);
+        assert.equal(after[type].lost, before[type].lost);
       }
+      await waitFor('credit', () => {
+        send(pod, 80);
+        return node.events().some(({ type }) => type === C.EVENT_DROP);
+      });
     });
 
     test('a packet that breaks off the parse is reported with what was read', () => {
@@ -198,12 +296,14 @@ for (const family of ['ipv4', 'ipv6'] as const) {
   });
 }
 
-test('what does not fit into the ring buffer is counted', async () => {
+test('what does not fit into the ring buffer is counted', () => {
   const pod = podWith({ verdictEvents: false });
+  const before = readLeftOut(node.maps.weir_event_accounts).drop;
   const frame = ip({ from: PEER.ipv4, to: pod.ipv4, payload: { udp: [1, 2] } });
   // One by one: many at once are begun again when a signal breaks them off, and there would be more of them.
   for (let sent = 0; sent < 2000; sent++) pod.programs.run('from_container', frame);
-  const { 'egress DROP_RATE_LIMITED_EVENT': lost = 0 } = await node.counters();
-  assert.ok(lost > 0);
-  assert.equal(node.events().length + lost, 2000);
+  const { lost, limited } = readLeftOut(node.maps.weir_event_accounts).drop;
+  assert.ok(lost > before.lost);
+  assert.equal(limited, before.limited);
+  assert.equal(node.events().length + lost - before.lost, 2000);
 });

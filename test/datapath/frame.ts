@@ -3,7 +3,7 @@ import { parseAddress } from '../../agent/model/address.ts';
 import { parseMac } from '../../agent/model/mac.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
 
-export const TCP = { fin: 0x01, syn: 0x02, rst: 0x04, ack: 0x10 } as const;
+export const TCP = { fin: 0x01, syn: 0x02, rst: 0x04, psh: 0x08, ack: 0x10 } as const;
 
 /** A fragment of a datagram: `offset` in bytes, a multiple of 8. */
 export interface Fragment {

@@ -19,6 +19,7 @@ import {
   IPCACHE_STATIC_BITS,
   METRICS_DIRECTION_SHIFT,
   STATE_LOCKDOWN,
+  STATE_TRACED,
 } from '../../bpf/gen/constants.ts';
 import { DROP_REASONS } from '../../bpf/gen/drops.ts';
 import { MAPS, type MapName } from '../../bpf/gen/maps.ts';
@@ -224,6 +225,13 @@ export class TestNode implements Disposable {
     const key = encode(u32, id);
     const state = decode(endpointState, this.maps.weir_revision.lookup(key)!);
     this.maps.weir_revision.update(key, encode(endpointState, { ...state, flags: on ? STATE_LOCKDOWN : 0 }));
+  }
+
+  /** Whether somebody listens to traces. */
+  traced(on: boolean): void {
+    const key = encode(u32, 0);
+    const state = decode(endpointState, this.maps.weir_revision.lookup(key)!);
+    this.maps.weir_revision.update(key, encode(endpointState, { ...state, flags: on ? STATE_TRACED : 0 }));
   }
 
   runHost(program: 'from_netdev' | 'to_netdev' | 'from_host', frame: Uint8Array, run: RunContext = {}): Ran {

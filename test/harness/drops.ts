@@ -14,7 +14,6 @@ import {
   DROP_NO_PROXY,
   DROP_POLICY_DENIED,
   DROP_POLICY_DENY,
-  DROP_RATE_LIMITED_EVENT,
 } from '../../bpf/gen/drops.ts';
 
 const textOf = (reason: number): string => DROP_REASONS.get(reason)!.text;
@@ -23,8 +22,8 @@ const textOf = (reason: number): string => DROP_REASONS.get(reason)!.text;
 const POLICY_REASONS: ReadonlySet<string> = new Set(
   [DROP_POLICY_DENIED, DROP_POLICY_DENY, DROP_AUTH_REQUIRED, DROP_NO_PROXY].map(textOf),
 );
-/** Reasons that may be counted without an event: chatter of links, and events themselves that did not fit. */
-const QUIET: ReadonlySet<string> = new Set([DROP_LINK_LOCAL, DROP_RATE_LIMITED_EVENT].map(textOf));
+/** May be counted without an event: chatter of links. */
+const QUIET = textOf(DROP_LINK_LOCAL);
 const GONE: ReadonlySet<string> = new Set(['AGENT_UNREACHABLE', 'AGENT_LOST', 'AGENT_STARTING']);
 const KNOWN: ReadonlySet<string> = new Set(
   Array.from(DROP_REASONS, ([reason, { text }]) => (reason === 0 ? '' : text)).filter(Boolean),
@@ -167,7 +166,7 @@ export class DropWatch {
   }
 
   #take(event: MonitorEvent): void {
-    this.#lost += event.lost ?? 0;
+    this.#lost += (event.lost ?? 0) + (event.limited ?? 0);
     this.#seen.set(event.reason, (this.#seen.get(event.reason) ?? 0) + 1);
     const isUnknown = !this.#broken && event.policies?.includes('endpoint-gone') === true;
     const fault = isUnknown ? 'is of an endpoint that nobody knows' : dropFault(event);
@@ -203,7 +202,7 @@ export class DropWatch {
     const missing = new Map<string, number>();
     for (const [reason, count] of this.#counts()) {
       const short = count - (before?.get(reason) ?? 0) - (this.#seen.get(reason) ?? 0);
-      if (short > 0 && !QUIET.has(reason)) missing.set(reason, short);
+      if (short > 0 && reason !== QUIET) missing.set(reason, short);
     }
     return missing;
   }

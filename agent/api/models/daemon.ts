@@ -66,6 +66,8 @@ export interface MonitorStatus {
   readonly pagesize?: number;
   readonly lost?: number;
   readonly unknown?: number;
+  /** Weir: events of each type that a rate limit left out. */
+  readonly limited?: Readonly<Record<string, number>>;
 }
 
 export interface ClusterStatus {

@@ -30,6 +30,8 @@ export interface MonitorEvent {
   readonly policies?: readonly string[];
   /** How many events were lost right before this one, because this listener, or the agent, was too slow. */
   readonly lost?: number;
+  /** How many were left out right before this one, because they were more than the rate limit lets through. */
+  readonly limited?: number;
 }
 
 /** A message of the domain name system. */

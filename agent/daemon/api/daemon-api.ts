@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import type * as models from '../../api/models.ts';
@@ -65,7 +66,7 @@ export class DaemonApiAdapter implements DaemonApi {
       kubernetes: health.resources(),
       hubble: { state: 'Disabled' },
       ipam: this.#ipam(),
-      nodeMonitor: { cpus: 1, npages: 0, pagesize: 0, lost: kernel.lostEvents(), unknown: 0 },
+      nodeMonitor: monitorModel(kernel),
       cluster: { self: this.nodes().self!, nodes: this.nodes()['nodes-added']! },
       routing: routingModel(config),
       controllers: this.#controllers(),
@@ -251,4 +252,12 @@ function plainConfig({ podCidrs, metricsListen, ...rest }: Config): Record<strin
 /** The proxies' listeners: for now that of DNS. */
 function proxyModel({ port, redirects }: NonNullable<DnsControl['listening']>): models.ProxyStatus {
   return { ip: '127.0.0.1', 'port-range': `${port}-${port}`, 'total-ports': 1, 'total-redirects': redirects };
+}
+
+function monitorModel(kernel: NodeKernel): models.MonitorStatus {
+  const types = Object.entries(kernel.leftOut());
+  const lost = types.reduce((sum, [, counts]) => sum + counts.lost, 0);
+  const limited = types.flatMap(([type, counts]) => (counts.limited > 0 ? [[type, counts.limited] as const] : []));
+  const none = { cpus: availableParallelism(), npages: 0, pagesize: 0, unknown: 0 };
+  return { ...none, lost, ...(limited.length > 0 && { limited: Object.fromEntries(limited) }) };
 }

@@ -138,7 +138,7 @@ export class DnsControl implements ProxyListener, EndpointProxies {
   }
 
   queries(records: readonly QueryRecord[], lost: number): void {
-    this.#listeners.miss(lost);
+    this.#listeners.miss({ count: lost, cause: 'lost' });
     for (const record of records) this.#listeners.publish(record);
     if (this.#listeners.size === 0) this.#proxy?.watch(false);
   }

@@ -7,7 +7,10 @@ import { ConntrackMap } from './conntrack.ts';
 import { MemoryMap } from './memory-map.ts';
 
 const REST = { expires: 0n, judged: 1n, packets: [1n, 0n], bytes: [60n, 0n], cookie: 0, policyPort: 80 } as const;
-const MORE = { proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 } as const;
+const MORE = {
+  ...{ proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 },
+  ...{ flagsTraced: new Uint8Array(2), traced: 0, traceDue: 0 },
+} as const;
 const [WORLD, REMOTE_NODE] = [9, 6];
 
 /** Connections of one pod: address and port of the remote end, and who that is. */

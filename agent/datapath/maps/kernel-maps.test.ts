@@ -87,7 +87,10 @@ describe('maps in the kernel', () => {
         scope: 0,
       });
       const value = { judged: 1n, packets: [1n, 0n], bytes: [60n, 0n], peerIdentity: 9, cookie: 0 } as const;
-      const rest = { policyPort: 80, proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 };
+      const rest = {
+        ...{ policyPort: 80, proxyPort: 0, revNat: 0, direction: 1, flags: 0, touched: 0, peerEndpoint: 0 },
+        ...{ flagsTraced: new Uint8Array(2), traced: 0, traceDue: 0 },
+      } as const;
       map.update(key, encode(ctEntry, { expires: BigInt(i), ...value, ...rest }));
     }
     const conntrack = new ConntrackMap(4, map);

@@ -1,5 +1,5 @@
 import type { EndpointId } from '../../model/endpoint.ts';
-import { STATE_LOCKDOWN } from '../../../bpf/gen/constants.ts';
+import { STATE_LOCKDOWN, STATE_TRACED } from '../../../bpf/gen/constants.ts';
 import { decode, encode, endpointState, u32, type EndpointState } from '../../../bpf/gen/structs.ts';
 import type { MapHandle } from '../../kernel/bpf-map.ts';
 import type { DescribeEntry } from './dump.ts';
@@ -45,6 +45,11 @@ export class RevisionMap {
       revision: revision + 1n,
       flags: on ? flags | STATE_LOCKDOWN : flags & ~STATE_LOCKDOWN,
     }));
+  }
+
+  /** Whether somebody listens to traces: else none are made. */
+  setTraced(on: boolean): void {
+    this.#edit(NODE, ({ revision, flags }) => ({ revision, flags: on ? flags | STATE_TRACED : flags & ~STATE_TRACED }));
   }
 
   isLockedDown(id: EndpointId): boolean {

@@ -1,0 +1,94 @@
+/** What a node tells of its packets: traces that are few, and limits that say how much they leave out. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ApiClient } from '../../agent/api/client.ts';
+import type { MonitorEvent } from '../../agent/api/models.ts';
+import { WeirNode } from '../harness/node.ts';
+import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
+import { waitFor } from '../harness/wait.ts';
+
+test('traces of a connection are its landmarks, and limits count what they leave out', async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const node = stack.use(new WeirNode({ name: 'events' }));
+  for (const name of ['client', 'server']) node.manifest(`${name}.yaml`, podManifest(name, { app: name }));
+  await node.startAgent(['--monitor-aggregation-interval', '1h']);
+  const server = stack.use(await Pod.create(node, 'server'));
+  const client = stack.use(await Pod.create(node, 'client'));
+  await server.actor.do({ op: 'serve', port: 80 });
+  const api = new ApiClient(node.socket);
+
+  await t.test('each way at both pods: its first packet and its last', async () => {
+    await using traces = await Traces.listen(api);
+    const exchange = { op: 'bulk', host: server.ipv4, port: 80, bytes: 400_000, timeoutMs: 10_000 } as const;
+    assert.equal(await client.actor.do(exchange), 'ok');
+    // Both ends, seen by both pods.
+    await waitFor('the end of the connection', () => traces.of('TCP').filter(isLast).length >= 4, 30_000);
+    const landmarks = traces.of('TCP').map((event) => {
+      const way = event.reply === true ? 'reply' : 'forward';
+      return `${event.endpoint} ${way} ${isFirst(event) ? 'first' : isLast(event) ? 'last' : 'between'}`;
+    });
+    const expected = (await api.endpoints()).flatMap(({ id }) =>
+      ['forward', 'reply'].flatMap((way) => ['first', 'last'].map((which) => `${id} ${way} ${which}`)),
+    );
+    assert.deepEqual([...new Set(landmarks)].sort(), expected.sort());
+    // A FIN may be followed by the RST of a socket that is gone already.
+    assert.ok(landmarks.length <= expected.length + 2, landmarks.join(', '));
+  });
+
+  await t.test('without aggregation, every packet; the level is a flag of the agent', async () => {
+    await node.stopAgent();
+    await node.startAgent(['--monitor-aggregation', 'none']);
+    await using traces = await Traces.listen(api);
+    for (let i = 0; i < 3; i++) {
+      assert.equal(await client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: 5_000 }), 'ok');
+    }
+    // A question and an answer, each leaving one pod and entering the other.
+    await waitFor('all packets', () => traces.of('ICMPv6').filter(({ icmp }) => (icmp?.type ?? 0) <= 129).length >= 12);
+  });
+
+  await t.test('a limit leaves events out, and weir status says how many', async () => {
+    node.manifest('policy.yaml', serverPolicy('nobody'));
+    await node.stopAgent();
+    await node.startAgent(['--bpf-events-default-rate-limit', '1', '--bpf-events-default-burst-limit', '2']);
+    await waitFor('the denial', async () => {
+      return (await client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 300 })) !== 'ok';
+    });
+    const ask = (): Promise<string> => client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 10 });
+    await waitFor('the report', async () => {
+      await Promise.all(Array.from({ length: 10 }, ask));
+      return /left out by the rate limit: [1-9]\d* drop/.test((await node.weir('status')).stdout);
+    });
+  });
+});
+
+const isFirst = ({ tcpFlags }: MonitorEvent): boolean => tcpFlags?.includes('SYN') === true;
+const isLast = ({ tcpFlags }: MonitorEvent): boolean => tcpFlags?.includes('FIN') === true;
+
+/** Traces from now on. */
+class Traces implements AsyncDisposable {
+  readonly #gone = new AbortController();
+  readonly #events: MonitorEvent[] = [];
+  #listening: Promise<void> | undefined;
+
+  static async listen(api: ApiClient): Promise<Traces> {
+    const traces = new Traces();
+    await new Promise<void>((resolve, reject) => {
+      traces.#listening = traces.#follow(api, resolve);
+      traces.#listening.catch(reject);
+    });
+    return traces;
+  }
+
+  of(protocol: string): readonly MonitorEvent[] {
+    return this.#events.filter((event) => event.protocol === protocol);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#gone.abort();
+    await this.#listening;
+  }
+
+  async #follow(api: ApiClient, onOpen: () => void): Promise<void> {
+    for await (const event of api.monitor(this.#gone.signal, { types: ['trace'], onOpen })) this.#events.push(event);
+  }
+}
