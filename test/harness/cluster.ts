@@ -1,5 +1,7 @@
 /** Several nodes with agents of their own on one network, and a small publisher that plays the API server between them. */
 import { ApiClient } from '../../agent/api/client.ts';
+import type { Endpoint } from '../../agent/api/models.ts';
+import { HOST_ENDPOINT_ID } from '../../agent/model/endpoint.ts';
 import { Netns } from './netns.ts';
 import { WeirNode, WORLD_ADDRESSES } from './node.ts';
 import { waitFor } from './wait.ts';
@@ -114,14 +116,14 @@ export class Cluster implements AsyncDisposable {
       this.#numbers.set(key, number);
       return number;
     };
-    const all = (await Promise.all(this.members.map(async ({ api }) => await api.endpoints()))).flat();
+    const all = (await Promise.all(this.members.map(podEndpoints))).flat();
     for (const { status } of all) numberOf(status?.identity?.labels ?? []);
     const objects = [...this.#numbers].map(([key, number]) => identityObject(number, key.split(',')));
     this.manifest('identities.json', list(objects));
     await waitFor(
       'every endpoint to have the number of the cluster',
       async () => {
-        const now = (await Promise.all(this.members.map(async ({ api }) => await api.endpoints()))).flat();
+        const now = (await Promise.all(this.members.map(podEndpoints))).flat();
         return now.every(({ status }) => status?.identity?.id === numberOf(status?.identity?.labels ?? []));
       },
       30_000,
@@ -132,8 +134,8 @@ export class Cluster implements AsyncDisposable {
 
   async #endpoints(): Promise<{ object: object; ip: string; identity: number }[]> {
     const all = await Promise.all(
-      this.members.map(async ({ api, ipv4 }) =>
-        (await api.endpoints()).flatMap(({ status }) => {
+      this.members.map(async (member) =>
+        (await podEndpoints(member)).flatMap(({ status }) => {
           const names = status?.['external-identifiers'];
           const [addressing] = status?.networking?.addressing ?? [];
           const identity = status?.identity;
@@ -141,7 +143,7 @@ export class Cluster implements AsyncDisposable {
             apiVersion: 'cilium.io/v2',
             kind: 'CiliumEndpoint',
             metadata: { name: names?.['k8s-pod-name'], namespace: names?.['k8s-namespace'] },
-            status: { identity, networking: { addressing: [addressing], node: ipv4 } },
+            status: { identity, networking: { addressing: [addressing], node: member.ipv4 } },
           };
           return [`${addressing?.ipv4}/32`, `${addressing?.ipv6}/128`].map((ip) => ({
             object,
@@ -179,6 +181,11 @@ export class Cluster implements AsyncDisposable {
     const routers = [`10.244.${number}.1`, `fd00:10:244:${number}::1`] as const;
     return { node, api: new ApiClient(node.socket), ...place, podCidrs, routers };
   }
+}
+
+/** Endpoints that are pods: the node itself may be one, too. */
+async function podEndpoints({ api }: Member): Promise<readonly Endpoint[]> {
+  return (await api.endpoints()).filter(({ id }) => id !== HOST_ENDPOINT_ID);
 }
 
 function nodeObject({ node, ipv4, ipv6, podCidrs, routers }: Member): object {

@@ -6,8 +6,10 @@ import { test } from 'node:test';
 import { ApiClient } from '../../agent/api/client.ts';
 import { Actor } from '../harness/actor.ts';
 import { run } from '../harness/exec.ts';
+import { Cluster, type Member } from '../harness/cluster.ts';
 import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
-import { Pod, podManifest } from '../harness/pod.ts';
+import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
+import { backendOf, serviceManifest } from '../harness/service.ts';
 import { waitFor } from '../harness/wait.ts';
 
 const SSH = 2222;
@@ -135,5 +137,80 @@ test('policies of nodes judge what comes for the node and what it sends', async 
   await t.test('the node cannot be deleted', async () => {
     await assert.rejects(new ApiClient(node.socket).deleteEndpoint('65535'), /is the node itself/);
     assert.equal((await node.weir('endpoint', 'get', '65535')).status, 0);
+  });
+});
+
+/** What every node may take in and send: next to nothing. */
+const NOTHING = `apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: { name: nodes }
+spec:
+  nodeSelector: {}
+  ingress: [{ fromEntities: [health] }]
+  egress: [{ toEntities: [health] }]
+`;
+
+test('a node that may do nothing: services, its own pods and the tunnel are judged by the policies of pods', async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const flags = ['--routing-mode', 'tunnel', '--enable-host-firewall'];
+  const cluster = stack.use(await Cluster.start({ nodes: 2, flags }));
+  const [one, two] = cluster.members as [Member, Member];
+  for (const pod of ['server', 'near', 'far']) cluster.manifest(`${pod}.yaml`, podManifest(pod, { app: pod }));
+  const server = stack.use(await Pod.create(one.node, 'server'));
+  const near = stack.use(await Pod.create(one.node, 'near'));
+  const far = stack.use(await Pod.create(two.node, 'far'));
+  const world = stack.use(await Actor.start(cluster.world));
+  const hosts = await Promise.all([one, two].map(async ({ node }) => stack.use(await Actor.start(node.ns))));
+  const [hostOne, hostTwo] = hosts as [Actor, Actor];
+  for (const actor of [server.actor, far.actor, hostOne, hostTwo]) await actor.do({ op: 'serve', port: WEB });
+  const nodePort = 30_080;
+  const spec = { type: 'NodePort', clusterIPs: ['10.96.0.10', 'fd00:96::10'] };
+  const service = { name: 'web', port: 80, targetPort: WEB, nodePort, spec, backends: [backendOf(server)] };
+  await cluster.publish();
+  cluster.manifest('service.json', serviceManifest(service));
+  cluster.manifest('policy.yaml', NOTHING);
+  const reach = async (actor: Actor, host: string, port = WEB): Promise<string> =>
+    await actor.do({ op: 'tcp', host, port, timeoutMs: 700 });
+  const ways = (of: { readonly ipv4: string; readonly ipv6: string }): readonly string[] => [of.ipv4, of.ipv6];
+  const all = async (actor: Actor, to: readonly string[], expected: string, port?: number): Promise<void> => {
+    for (const address of to) assert.equal(await reach(actor, address, port), expected, address);
+  };
+
+  await waitFor('the policy of the nodes', async () => {
+    return (await Promise.all(ways(one).map((address) => reach(world, address)))).every((seen) => seen === 'timeout');
+  });
+  await waitFor('the service', async () => (await reach(world, one.ipv4, nodePort)) === 'ok');
+
+  await t.test('the node itself reaches nobody, and nobody it', async () => {
+    await all(world, [...ways(one), ...ways(two)], 'timeout');
+    await all(hostOne, ways(two), 'timeout');
+    await all(far.actor, ways(one), 'timeout');
+  });
+
+  await t.test('a node port leads to its pod, on the node that is asked and on another', async () => {
+    await all(world, [...ways(one), ...ways(two)], 'ok', nodePort);
+  });
+
+  await t.test('between the node and its own pods', async () => {
+    await all(hostOne, ways(server), 'ok');
+    await all(near.actor, [...ways(one), ...one.routers], 'ok');
+  });
+
+  await t.test('between nodes and pods through the tunnel', async () => {
+    await all(hostOne, ways(far), 'ok');
+    await all(near.actor, ways(far), 'ok');
+    await all(far.actor, two.routers, 'ok');
+  });
+
+  await t.test('the policy of the pod decides about all of these', async () => {
+    cluster.manifest('server.policy.yaml', serverPolicy('far'));
+    cluster.manifest('far.policy.yaml', serverPolicy('near').replaceAll('server', 'far'));
+    await waitFor('the denial', async () => (await reach(world, one.ipv4, nodePort)) === 'timeout', 20_000);
+    await waitFor('the denial', async () => (await reach(hostOne, far.ipv4)) === 'timeout', 20_000);
+    await all(world, [...ways(one), ...ways(two)], 'timeout', nodePort);
+    await all(hostOne, ways(far), 'timeout');
+    await all(hostOne, ways(server), 'ok');
+    await all(near.actor, ways(server), 'timeout');
+    await all(far.actor, ways(server), 'ok');
   });
 });
