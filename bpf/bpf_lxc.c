@@ -104,10 +104,11 @@ int from_container(struct __sk_buff *skb)
 		return drop(skb, packet, reason, 0);
 	if (is_link_control(packet))
 		return link_control_from_container(skb, packet);
-	if (!is_own_address(packet->family, &packet->flow.source))
-		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
+	/* Asked first: what is meant for the link may rightly come from an address of the link, or from none (DHCP). */
 	if (stays_on_link(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_LINK_LOCAL, 0);
+	if (!is_own_address(packet->family, &packet->flow.source))
+		return drop(skb, packet, DROP_INVALID_SOURCE_IP, 0);
 
 	if (is_hairpin_address(packet->family, &packet->flow.destination))
 		return hairpin_answer(skb, packet);

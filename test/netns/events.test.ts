@@ -18,7 +18,7 @@ test('traces of a connection are its landmarks, and limits count what they leave
   const api = new ApiClient(node.socket);
 
   await t.test('each way at both pods: its first packet and its last', async () => {
-    await using traces = await Traces.listen(api);
+    await using traces = await Events.listen(api, 'trace');
     const exchange = { op: 'bulk', host: server.ipv4, port: 80, bytes: 400_000, timeoutMs: 10_000 } as const;
     assert.equal(await client.actor.do(exchange), 'ok');
     // Both ends, seen by both pods.
@@ -38,12 +38,42 @@ test('traces of a connection are its landmarks, and limits count what they leave
   await t.test('without aggregation, every packet; the level is a flag of the agent', async () => {
     await node.stopAgent();
     await node.startAgent(['--monitor-aggregation', 'none']);
-    await using traces = await Traces.listen(api);
+    await using traces = await Events.listen(api, 'trace');
     for (let i = 0; i < 3; i++) {
       assert.equal(await client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: 5_000 }), 'ok');
     }
     // A question and an answer, each leaving one pod and entering the other.
     await waitFor('all packets', () => traces.of('ICMPv6').filter(({ icmp }) => (icmp?.type ?? 0) <= 129).length >= 12);
+  });
+
+  await t.test('audit mode of a pod: what policy denies is forwarded, and reported with the policy', async () => {
+    const ask = (): Promise<string> => client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: 300 });
+    const audit = async (value: 'Enabled' | 'Disabled'): Promise<void> => {
+      const endpoint = (await api.endpoint('pod-name:default/server')).id;
+      assert.equal((await node.weir('endpoint', 'config', String(endpoint), `PolicyAuditMode=${value}`)).status, 0);
+    };
+    node.manifest('policy.yaml', serverPolicy('nobody'));
+    await waitFor('the denial', async () => (await ask()) !== 'ok');
+    await using verdicts = await Events.listen(api, 'policy-verdict');
+    const audited = (): readonly MonitorEvent[] => verdicts.of('ICMPv6').filter(({ verdict }) => verdict === 'audit');
+    await audit('Enabled');
+    await waitFor('the passage', async () => (await ask()) === 'ok');
+    const event = await waitFor('the report', () => audited()[0]);
+    assert.deepEqual(event.policies, ['CiliumNetworkPolicy default/server']);
+    assert.equal(event.destination.pod, 'default/server');
+    assert.match((await node.weir('endpoint', 'list')).stdout, /Disabled \(Audit\)/);
+    node.manifest('client.policy.yaml', serverPolicy('nobody').replaceAll('server', 'client'));
+    const back = (): Promise<string> => server.actor.do({ op: 'icmp', host: client.ipv6, timeoutMs: 300 });
+    await waitFor('the denial of the other', async () => (await back()) !== 'ok');
+    await node.stopAgent('SIGKILL');
+    assert.equal(await ask(), 'ok', 'without an agent');
+    await node.startAgent();
+    assert.equal(await ask(), 'ok', 'the next agent keeps the mode');
+    assert.notEqual(await back(), 'ok');
+    await audit('Disabled');
+    await waitFor('the denial', async () => (await ask()) !== 'ok');
+    node.manifest('policy.yaml', '');
+    node.manifest('client.policy.yaml', '');
   });
 
   await t.test('a limit leaves events out, and weir status says how many', async () => {
@@ -64,19 +94,19 @@ test('traces of a connection are its landmarks, and limits count what they leave
 const isFirst = ({ tcpFlags }: MonitorEvent): boolean => tcpFlags?.includes('SYN') === true;
 const isLast = ({ tcpFlags }: MonitorEvent): boolean => tcpFlags?.includes('FIN') === true;
 
-/** Traces from now on. */
-class Traces implements AsyncDisposable {
+/** Events of a type, from now on. */
+class Events implements AsyncDisposable {
   readonly #gone = new AbortController();
   readonly #events: MonitorEvent[] = [];
   #listening: Promise<void> | undefined;
 
-  static async listen(api: ApiClient): Promise<Traces> {
-    const traces = new Traces();
+  static async listen(api: ApiClient, type: MonitorEvent['type']): Promise<Events> {
+    const events = new Events();
     await new Promise<void>((resolve, reject) => {
-      traces.#listening = traces.#follow(api, resolve);
-      traces.#listening.catch(reject);
+      events.#listening = events.#follow(api, type, resolve);
+      events.#listening.catch(reject);
     });
-    return traces;
+    return events;
   }
 
   of(protocol: string): readonly MonitorEvent[] {
@@ -88,7 +118,7 @@ class Traces implements AsyncDisposable {
     await this.#listening;
   }
 
-  async #follow(api: ApiClient, onOpen: () => void): Promise<void> {
-    for await (const event of api.monitor(this.#gone.signal, { types: ['trace'], onOpen })) this.#events.push(event);
+  async #follow(api: ApiClient, type: MonitorEvent['type'], onOpen: () => void): Promise<void> {
+    for await (const event of api.monitor(this.#gone.signal, { types: [type], onOpen })) this.#events.push(event);
   }
 }
