@@ -51,7 +51,7 @@ let sockets = 0;
 const socketPath = (): string => path.join(folder, `${++sockets}.d`, 'weir.sock');
 
 const config = (socket: string, more: Record<string, unknown> = {}): string =>
-  JSON.stringify({ cniVersion: '1.0.0', name: 'weir', type: 'weir-cni', socket, timeout: 1, ...more });
+  JSON.stringify({ cniVersion: '1.0.0', name: 'weir', type: 'weir-cni', socket, timeout: 30, ...more });
 
 async function agentAt(t: TestContext): Promise<FakeAgent> {
   const home = mkdtempSync(path.join(folder, 'agent-'));
@@ -98,12 +98,12 @@ test('ADD, CHECK and DEL against an agent', async (t) => {
 test('no agent: ADD says to try again after its timeout, STATUS answers 50 at once, DEL is queued', async () => {
   const socket = socketPath();
   const started = Date.now();
-  const added = await plugin('ADD', config(socket));
+  const added = await plugin('ADD', config(socket, { timeout: 1 }));
   assert.deepEqual([added.status, added.json['code']], [1, 11]);
   assert.ok(Date.now() - started >= 500);
-  const status = await plugin('STATUS', config(socket, { cniVersion: '1.1.0' }), { CNI_PATH: folder });
+  const status = await plugin('STATUS', config(socket, { cniVersion: '1.1.0', timeout: 1 }), { CNI_PATH: folder });
   assert.deepEqual([status.status, status.json['code']], [1, 50]);
-  assert.equal((await plugin('DEL', config(socket))).status, 0);
+  assert.equal((await plugin('DEL', config(socket, { timeout: 1 }))).status, 0);
   const queued = path.join(path.dirname(socket), 'deleteQueue', `${ENV.CNI_CONTAINERID}_eth0.json`);
   assert.deepEqual(JSON.parse(readFileSync(queued, 'utf8')), {
     'container-id': ENV.CNI_CONTAINERID,
@@ -114,7 +114,7 @@ test('no agent: ADD says to try again after its timeout, STATUS answers 50 at on
 test('an agent that is killed in mid-ADD and does not return: an error, and the removal is queued', async (t) => {
   const agent = await agentAt(t);
   agent.scripts.push(() => void agent.kill());
-  const { status, json } = await plugin('ADD', config(agent.socket));
+  const { status, json } = await plugin('ADD', config(agent.socket, { timeout: 5 }));
   assert.deepEqual([status, json['code']], [1, 11]);
   assert.ok(existsSync(path.join(path.dirname(agent.socket), `deleteQueue/${ENV.CNI_CONTAINERID}_eth0.json`)));
 });

@@ -35,7 +35,7 @@ if (inOwnNetns(import.meta.filename)) {
       await b.install(policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
       assert.deepEqual([await held(node, a), await held(node, b)], [FILTERS, FILTERS]);
       assert.deepEqual([await isAttached(node, a), await isAttached(node, b)], [true, true]);
-      for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), false);
+      for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to), 1), false);
       const talk = await Conversation.start(a, b, '10.1.0.12', 8080);
       await busy.install(ALLOW_ALL);
       await node.endpoints.settle();
@@ -43,8 +43,8 @@ if (inOwnNetns(import.meta.filename)) {
         assert.deepEqual(await held(node, pod), LINKS);
         assert.equal(await isAttached(node, pod), true);
       }
-      assert.equal(await talk.says('settled', 5000), true);
-      for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), false);
+      assert.equal(await talk.says('settled', 30_000), true);
+      for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to), 1), false);
     });
 
     test('an agent that is killed before leaves filters; the next one settles', async () => {

@@ -63,14 +63,14 @@ if (inOwnNetns(import.meta.filename)) {
           const status = await node.endpoints.linkStatus(pod.link, `/proc/self/fd/${pod.netns.fd}`);
           assert.deepEqual([status.hostUp, status.container?.up, status.attached], [true, true, true]);
         }
-        for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), false, formatAddress(to));
+        for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to), 1), false, formatAddress(to));
         for (const to of a.addresses) assert.equal(await b.pings(formatAddress(to)), true, formatAddress(to));
         await node.endpoints.updatePolicy(b.id, { upserts: [policyRule(`ingress ${a.identity}`)], deletes: [] });
         for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), true, formatAddress(to));
         // The router answers, and nobody else's address leads anywhere.
         assert.equal(await a.pings('10.1.0.1'), true);
         assert.equal(await a.pings('fd00:1::1'), true);
-        assert.equal(await a.pings('10.1.0.99'), false);
+        assert.equal(await a.pings('10.1.0.99', 1), false);
       }
       assert.deepEqual(await traces(node), []);
     });
@@ -84,11 +84,11 @@ if (inOwnNetns(import.meta.filename)) {
         const allow = policyRule(`ingress ${a.identity} 6/8080`);
         await b.install(policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
         const talk = await Conversation.start(a, b, formatAddress(family === 4 ? b.ipv4 : b.ipv6), 8080);
-        assert.equal(await talk.says('one', 5000), true);
+        assert.equal(await talk.says('one', 30_000), true);
         await node.endpoints.updatePolicy(b.id, { upserts: [], deletes: [allow[0]] });
         assert.equal(await talk.says('two', 700), false);
         await node.endpoints.replacePolicy(b.id, policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
-        assert.equal(await talk.hears('two', 10_000), true);
+        assert.equal(await talk.hears('two', 30_000), true);
         // A deny for one identity beats the allow for all.
         await node.endpoints.replacePolicy(b.id, policy('ingress 0', `ingress ${a.identity} 6/8080 deny`, 'egress 0'));
         assert.equal(await talk.says('three', 700), false);
@@ -111,7 +111,7 @@ if (inOwnNetns(import.meta.filename)) {
       const after = await info();
       assert.equal(after.id, before.id);
       assert.notEqual(after.programId, before.programId);
-      assert.equal(await talk.says('after', 5000), true);
+      assert.equal(await talk.says('after', 30_000), true);
     });
 
     test('another agent takes over: what stood goes on, what nobody knows is pruned', async () => {
@@ -125,10 +125,10 @@ if (inOwnNetns(import.meta.filename)) {
       const talk = await Conversation.start(a, b, formatAddress(b.ipv4), 8080);
       assert.equal(await c.pings('10.1.0.11'), true);
       node[Symbol.dispose]();
-      assert.equal(await talk.says('without an agent', 5000), true);
+      assert.equal(await talk.says('without an agent', 30_000), true);
       for (const pod of [a, b]) await pod.moveTo(successor, ALLOW_ALL);
       await successor.endpoints.prune(new Set([a.id, b.id]));
-      assert.equal(await talk.says('after the prune', 5000), true);
+      assert.equal(await talk.says('after the prune', 30_000), true);
       const left = await traces(successor);
       const itsOwn = /^(13|call 13|weir_policy_13|wr0{9}d|(route|lxc|ct) (10\.1\.0\.13|fd00:1::d).*)$/;
       assert.deepEqual(left.filter((text) => itsOwn.test(text)), []); // prettier-ignore
@@ -180,7 +180,7 @@ if (inOwnNetns(import.meta.filename)) {
       assert.equal(await connect(formatAddress(b.ipv6)), 11);
       // What b may not do to a is a's affair, and b hears nothing.
       await a.install(policy());
-      assert.equal(await b.pings(formatAddress(a.ipv4)), false);
+      assert.equal(await b.pings(formatAddress(a.ipv4), 1), false);
     });
 
     test('a vanished link or a full map leave nothing of a new endpoint; one that stands locks down', async () => {
@@ -204,7 +204,7 @@ if (inOwnNetns(import.meta.filename)) {
       assert.equal(await peer.pings('10.1.0.11'), true);
       await assert.rejects(node.endpoints.replacePolicy(pod.id, many), isCode('BPF_MAP_FULL'));
       assert.deepEqual(node.endpoints.lockdowns(), [pod.id]);
-      assert.equal(await peer.pings('10.1.0.11'), false);
+      assert.equal(await peer.pings('10.1.0.11', 1), false);
       await node.endpoints.replacePolicy(pod.id, ALLOW_ALL);
       assert.deepEqual(node.endpoints.lockdowns(), []);
       assert.equal(await peer.pings('10.1.0.11'), true);

@@ -123,9 +123,9 @@ export class TestPod implements AsyncDisposable {
     });
   }
 
-  /** Whether `address` answers a ping within a second. */
-  async pings(address: string): Promise<boolean> {
-    return (await this.run('ping', '-n', '-c', '1', '-W', '1', address)) === 0;
+  /** Whether `address` answers a ping within so many seconds. */
+  async pings(address: string, seconds = 30): Promise<boolean> {
+    return (await this.run('ping', '-n', '-c', '1', '-W', String(seconds), address)) === 0;
   }
 
   /** Runs a Node script inside, its output piped. */

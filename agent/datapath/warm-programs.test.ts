@@ -42,16 +42,16 @@ if (inOwnNetns(import.meta.filename)) {
       for (const to of [b, cold]) {
         for (const address of to.addresses.map(formatAddress)) {
           assert.equal(await a.pings(address), true, address);
-          assert.equal(await (to === b ? cold : b).pings(address), false, address);
+          assert.equal(await (to === b ? cold : b).pings(address, 1), false, address);
         }
         const status = await node.endpoints.linkStatus(to.link, `/proc/self/fd/${to.netns.fd}`);
         assert.equal(status.attached, true);
       }
       // Nobody may reach it: programs that did not know whose they are would let an answer of the router pass.
-      assert.equal(await b.pings('10.1.0.11'), false);
+      assert.equal(await b.pings('10.1.0.11', 1), false);
       // Loaded anew, under the same policy.
       await b.install(policy('egress 0'));
-      assert.equal(await a.pings('10.1.0.12'), false);
+      assert.equal(await a.pings('10.1.0.12', 1), false);
       await node.endpoints.warmUp();
       assert.equal(node.endpoints.warmPrograms, 2);
     });

@@ -85,7 +85,7 @@ function describeEvent(event: ResourceEvent): string {
   return `${event.type} ${resourceName(event.resource)} ${labels?.['app'] ?? ''}`.trimEnd();
 }
 
-const limit = { timeout: 20_000 };
+const limit = { timeout: 240_000 };
 
 describe('a manifest directory', limit, () => {
   test('delivers what is there, recursively and in order, then synced', async (t) => {

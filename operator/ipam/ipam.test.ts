@@ -134,7 +134,7 @@ describe('cluster pool', () => {
       node(name);
       if (name.endsWith('5')) await new Promise((resolve) => setImmediate(resolve));
     }
-    await waitFor('all nodes', () => names.every((name) => cidrs(name).length === 1), 60_000);
+    await waitFor('all nodes', () => names.every((name) => cidrs(name).length === 1));
     const all = ['old', ...names].map((name) => String(cidrs(name)[0]));
     assert.equal(new Set(all).size, all.length, 'two nodes have one prefix');
     assert.equal(cidrs('old')[0], '10.0.7.0/24');

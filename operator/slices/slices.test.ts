@@ -127,14 +127,14 @@ describe('endpoint slices', () => {
     });
     run();
     run();
-    await waitFor('all of them, each once', () => sliced().join() === all.join(), 60_000);
+    await waitFor('all of them, each once', () => sliced().join() === all.join());
     cluster.remove('cilium.io/v2/ciliumendpoints', 'p7', 'default');
     endpoint('p8', 4242);
-    await waitFor('the change', () => !sliced().includes('default/p7'), 60_000);
+    await waitFor('the change', () => !sliced().includes('default/p7'));
     const slices = (): unknown[] => [...cluster.store.collection('cilium.io/ciliumendpointslices').values()];
-    await waitFor('the identity', () => JSON.stringify(slices()).includes('4242'), 60_000);
+    await waitFor('the identity', () => JSON.stringify(slices()).includes('4242'));
     // A slice that somebody deletes is written again.
     cluster.remove('cilium.io/v2alpha1/ciliumendpointslices', textAt(slices()[0], 'metadata', 'name'));
-    await waitFor('the slice', () => sliced().length === 34, 60_000);
+    await waitFor('the slice', () => sliced().length === 34);
   });
 });

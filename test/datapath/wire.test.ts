@@ -39,9 +39,9 @@ async function withIngress(
   }
 }
 
-/** Whether one echo request of `ns` is answered. */
-function pings(ns: Netns, to: string): boolean {
-  return tryRun([...ns.enter, 'ping', '-n', '-c', '1', '-W', '1', to]).status === 0;
+/** Whether one echo request of `ns` is answered, within so many seconds. */
+function pings(ns: Netns, to: string, seconds = 30): boolean {
+  return tryRun([...ns.enter, 'ping', '-n', '-c', '1', '-W', String(seconds), to]).status === 0;
 }
 
 /** Whether a TCP client in `from` gets a line from a server in `to`. */
@@ -49,7 +49,7 @@ async function talks(from: Netns, to: Netns, address: string): Promise<boolean> 
   const server = start([...to.enter, 'busybox', 'nc', '-l', '-p', '8080', '-e', 'echo', 'hello'], { stdio: 'ignore' });
   try {
     await waitFor('the server to listen', () => run([...to.enter, 'ss', '-Hltn']).includes(':8080'));
-    return tryRun([...from.enter, 'nc', '-w', '1', address, '8080'], { input: '' }).stdout === 'hello\n';
+    return tryRun([...from.enter, 'nc', '-w', '30', address, '8080'], { input: '' }).stdout === 'hello\n';
   } finally {
     await stop(server, 'SIGKILL');
   }
@@ -58,19 +58,19 @@ async function talks(from: Netns, to: Netns, address: string): Promise<boolean> 
 for (const family of ['ipv4', 'ipv6'] as const satisfies Family[]) {
   describe(`on the wire, ${family}`, () => {
     test('pod to pod: denied until allowed, by ping and by TCP', async () => {
-      assert.equal(pings(a.ns, b[family]), false);
+      assert.equal(pings(a.ns, b[family], 1), false);
       await withIngress(b, [{ identity: a.identity }], async () => {
         assert.equal(pings(a.ns, b[family]), true);
         assert.equal(await talks(a.ns, b.ns, b[family]), true);
-        assert.equal(pings(b.ns, a[family]), false, 'what B asks is its own affair, and B may ask nothing');
+        assert.equal(pings(b.ns, a[family], 1), false, 'what B asks is its own affair, and B may ask nothing');
       });
-      assert.equal(pings(a.ns, b[family]), false);
+      assert.equal(pings(a.ns, b[family], 1), false);
     });
 
     test('pod to its gateway, which is the host', async () => {
       assert.equal(pings(a.ns, GATEWAY[family]), true);
       assert.equal(await talks(a.ns, host, GATEWAY[family]), true);
-      assert.equal(pings(b.ns, GATEWAY[family]), false);
+      assert.equal(pings(b.ns, GATEWAY[family], 1), false);
     });
 
     test('pod to the world and back', () => assert.equal(pings(a.ns, WORLD[family]), true));
@@ -79,8 +79,8 @@ for (const family of ['ipv4', 'ipv6'] as const satisfies Family[]) {
       withIngress(b, [{ identity: HOST_IDENTITY }], async () => {
         assert.equal(pings(host, b[family]), true);
         assert.equal(await talks(host, b.ns, b[family]), true);
-        assert.equal(pings(a.ns, b[family]), false);
-        assert.equal(pings(world, b[family]), false, 'what the host forwards is not the host');
+        assert.equal(pings(a.ns, b[family], 1), false);
+        assert.equal(pings(world, b[family], 1), false, 'what the host forwards is not the host');
       }));
 
     test('an address of the host on a forwarded packet makes nobody the host', () =>
@@ -88,7 +88,7 @@ for (const family of ['ipv4', 'ipv6'] as const satisfies Family[]) {
         // As after masquerading: the ipcache knows the source as one of the host's addresses.
         node.ipcache(WORLD[family], HOST_IDENTITY);
         try {
-          assert.equal(pings(world, b[family]), false);
+          assert.equal(pings(world, b[family], 1), false);
           const asWorld = [{ identity: WORLD_IDENTITY[family] }];
           await withIngress(b, asWorld, () => assert.equal(pings(world, b[family]), true));
         } finally {
@@ -99,10 +99,10 @@ for (const family of ['ipv4', 'ipv6'] as const satisfies Family[]) {
     test("from the network, by the host's stack and by from_netdev", () =>
       withIngress(b, [{ identity: WORLD_IDENTITY[family] }], () => {
         assert.equal(pings(world, b[family]), true);
-        assert.equal(pings(host, b[family]), false);
+        assert.equal(pings(host, b[family], 1), false);
         using direct = wired.attach(node.host.program('from_netdev').fd, wired.ifindexOf('ext0'), 'ingress');
         assert.equal(pings(world, b[family]), true);
-        assert.equal(pings(world, a[family]), false);
+        assert.equal(pings(world, a[family], 1), false);
         direct.detachSync();
       }));
   });

@@ -9,7 +9,7 @@ import { tryRun } from '../harness/exec.ts';
 import { WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
 import { sweep } from '../harness/sweep.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 import { Decisions, decidedBy } from './decisions.ts';
 import {
   ATTEMPTS,
@@ -69,7 +69,7 @@ async function demo(): Promise<void> {
   await tryNames(stage);
 
   say(`policy changed live: ${CHANGE.file} now lets db, and no longer web, call the API`);
-  const before = await stage.actors.get('web')!.do({ op: 'say', id: connection, timeoutMs: TIMEOUT_MS });
+  const before = await stage.actors.get('web')!.do({ op: 'say', id: connection, timeoutMs: ANSWER_MS });
   judge('the connection web → api that was opened before, before the change', 'ok', before);
   node.manifest(CHANGE.file, CHANGE.text);
   await waitFor('the change to take effect', async () => {
@@ -125,9 +125,14 @@ async function tryNames(stage: Stage): Promise<void> {
       judge(`${NAMES.known} asked for over ${transport}, IPv${family}`, NAMES.addresses[family], asked!);
       judge(`${NAMES.unknown} asked for over ${transport}, IPv${family}`, 'REFUSED', refused!);
     }
-    const go = (host: string): Promise<string> => scanner.do({ op: 'tcp', host, port: 8080, timeoutMs: TIMEOUT_MS });
+    const go = (host: string, timeoutMs = ANSWER_MS): Promise<string> =>
+      scanner.do({ op: 'tcp', host, port: 8080, timeoutMs });
     judge(`connection to ${NAMES.known} at ${NAMES.addresses[family]}`, 'ok', await go(NAMES.addresses[family]));
-    judge(`connection to ${NAMES.others[family]}, which no answer named`, 'timeout', await go(NAMES.others[family]));
+    judge(
+      `connection to ${NAMES.others[family]}, which no answer named`,
+      'timeout',
+      await go(NAMES.others[family], TIMEOUT_MS),
+    );
   }
   await show(stage, 'fqdn', 'cache', 'list');
 }
@@ -135,7 +140,7 @@ async function tryNames(stage: Stage): Promise<void> {
 /** What the scanner hears from kube-dns: an address, or a code. */
 function lookUp(stage: Stage, name: string, family: 4 | 6, transport: 'udp' | 'tcp'): string {
   const { ns } = stage.pods.get('scanner')!;
-  const words = ['+time=2', '+tries=1', transport === 'tcp' ? '+tcp' : '+notcp', name, family === 4 ? 'A' : 'AAAA'];
+  const words = ['+time=5', '+tries=6', transport === 'tcp' ? '+tcp' : '+notcp', name, family === 4 ? 'A' : 'AAAA'];
   const { stdout } = tryRun([...ns.enter, 'dig', `@${addressOf(stage, 'kube-dns', family)}`, ...words]);
   const address = /\sIN\s+(?:A|AAAA)\s+(\S+)\n/.exec(stdout.replaceAll(/^;.*$/gm, ''))?.[1];
   return address ?? /status: (\w+)/.exec(stdout)?.[1] ?? 'no answer';
@@ -148,7 +153,7 @@ function addressOf(stage: Stage, name: ActorName, family: 4 | 6): string {
 }
 
 function holdCommand(stage: Stage): { op: 'hold'; host: string; port: number; timeoutMs: number } {
-  return { op: 'hold', host: addressOf(stage, 'api', 4), port: 8080, timeoutMs: TIMEOUT_MS };
+  return { op: 'hold', host: addressOf(stage, 'api', 4), port: 8080, timeoutMs: ANSWER_MS };
 }
 
 /** Tries every attempt over both families and prints the table. */
@@ -164,9 +169,10 @@ async function tryOne(stage: Stage, attempt: Attempt, family: 4 | 6, expected: '
   const { from, to, protocol, port } = attempt;
   const host = addressOf(stage, to, family);
   const actor = stage.actors.get(from)!;
+  const timeoutMs = expected === 'allow' ? ANSWER_MS : TIMEOUT_MS;
   const outcome = await (protocol === 'icmp'
-    ? actor.do({ op: 'icmp', host, timeoutMs: TIMEOUT_MS })
-    : actor.do({ op: protocol, host, port, timeoutMs: TIMEOUT_MS }));
+    ? actor.do({ op: 'icmp', host, timeoutMs })
+    : actor.do({ op: protocol, host, port, timeoutMs }));
   // Weir drops what it denies; any other failure is neither an allowed nor a denied connection.
   const seen = outcome === 'ok' ? 'allow' : outcome === 'timeout' ? 'deny' : outcome;
   const events = await stage.decisions.about({

@@ -7,7 +7,7 @@ import { codeBlocks } from '../../hack/markdown.ts';
 import { Actor } from '../harness/actor.ts';
 import { NODE_ADDRESSES, WeirNode } from '../harness/node.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 
 const PAGE = path.resolve(import.meta.dirname, '../../docs/services.md');
 
@@ -26,7 +26,7 @@ test('the service of docs/services.md answers where the page says, and the comma
   await server.actor.do({ op: 'serve', port: 8080 });
   node.manifest('web.yaml', example.text.replace('10.244.0.10', server.ipv4));
   const reach = (from: Actor, address: string, port: number): Promise<string> =>
-    from.do({ op: 'tcp', host: address, port, timeoutMs: 1_000 });
+    from.do({ op: 'tcp', host: address, port, timeoutMs: ANSWER_MS });
   await waitFor('the service', async () => (await reach(client.actor, '10.96.0.10', 80)) === 'ok');
   assert.equal(await reach(host, '10.96.0.10', 80), 'ok');
   for (const from of [world, client.actor, host]) {

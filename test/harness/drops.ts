@@ -30,7 +30,7 @@ const KNOWN: ReadonlySet<string> = new Set(
 );
 
 /** How long an event may take from the kernel to here, on a busy machine, in milliseconds. */
-const PATIENCE = 5_000;
+const PATIENCE = 30_000;
 
 /** Faults that are shown. */
 const SHOWN = 10;

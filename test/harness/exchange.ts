@@ -1,6 +1,7 @@
 /** One exchange with an echo server: what came of it is `ok`, `timeout`, or the name of the fault. */
 import { createSocket } from 'node:dgram';
 import net from 'node:net';
+import { countdown } from './countdown.ts';
 import type { Command } from './pod-protocol.ts';
 
 type Exchange = Extract<Command, { op: 'tcp' | 'udp' }>;
@@ -18,7 +19,7 @@ export function exchange(socket: net.Socket, timeoutMs: number, when: 'connect' 
   const line = `weir ${process.hrtime.bigint()}\n`;
   return new Promise((resolve) => {
     let got = '';
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
+    const stop = countdown(timeoutMs, () => finish('timeout'));
     const onData = (chunk: Buffer): void => {
       got += chunk.toString();
       if (got.endsWith(line)) finish('ok');
@@ -26,7 +27,7 @@ export function exchange(socket: net.Socket, timeoutMs: number, when: 'connect' 
     const onError = (error: NodeJS.ErrnoException): void => finish(error.code ?? error.message);
     const onClose = (): void => finish('closed');
     function finish(result: string): void {
-      clearTimeout(timer);
+      stop();
       socket.off('data', onData).off('error', onError).off('close', onClose);
       if (socket.listenerCount('error') === 0) socket.on('error', () => socket.destroy());
       resolve(result);
@@ -43,11 +44,11 @@ export function udp({ host, port, timeoutMs, localAddress }: Exchange): Promise<
   const text = `weir ${process.hrtime.bigint()}`;
   return new Promise((resolve) => {
     const finish = (result: string): void => {
-      clearTimeout(timer);
+      stop();
       socket.close();
       resolve(result);
     };
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
+    const stop = countdown(timeoutMs, () => finish('timeout'));
     socket.once('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
     socket.once('message', (message) => finish(message.toString() === text ? 'ok' : 'garbled'));
     socket.bind({ port: 0, ...(localAddress === undefined ? {} : { address: localAddress }) }, () =>

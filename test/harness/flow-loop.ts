@@ -1,14 +1,9 @@
 /** Flows that a pod's process tries again and again, each probe on its own. */
 import { createSocket } from 'node:dgram';
-import { readFileSync } from 'node:fs';
+import { countdown } from './countdown.ts';
 import { tcp, udp } from './exchange.ts';
 import { LATE_OK, type Probe, type WatchedFlow } from './pod-protocol.ts';
-
-/**
- * The kernel sends a SYN that was not answered again after a second of its own clock, which runs ahead where it fell behind
- * before. What took less than this was answered at once.
- */
-const SYN_TIMEOUT_MS = 800;
+import { lostSyns, SYN_TIMEOUT_MS } from './syn-retries.ts';
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
@@ -61,15 +56,6 @@ async function tcpAtOnce({ host, port, timeoutMs }: WatchedFlow): Promise<string
   return result === 'ok' && now() - start > SYN_TIMEOUT_MS && lostSyns() > before ? LATE_OK : result;
 }
 
-/** SYNs that this network namespace has sent more than once. */
-function lostSyns(): number {
-  const [names, values] = readFileSync('/proc/self/net/netstat', 'utf8')
-    .split('\n')
-    .filter((line) => line.startsWith('TcpExt:'))
-    .map((line) => line.split(' '));
-  return Number(values![names!.indexOf('TCPSynRetrans')]);
-}
-
 /** One UDP socket and what it waits for. */
 class KeptSocket {
   readonly #flow: WatchedFlow;
@@ -90,11 +76,11 @@ class KeptSocket {
     const text = `weir ${this.#next++}`;
     return new Promise((resolve) => {
       const finish = (result: string): void => {
-        clearTimeout(timer);
+        stop();
         this.#waiting.delete(text);
         resolve(result);
       };
-      const timer = setTimeout(() => finish('timeout'), timeoutMs);
+      const stop = countdown(timeoutMs, () => finish('timeout'));
       this.#waiting.set(text, finish);
       this.#socket.send(text, port, host, (error) => {
         if (error !== null) finish(error.message);

@@ -12,6 +12,8 @@ import { encodeQuery } from '../../dns-proxy/message/answer.ts';
 import { readLesson } from '../../dns-proxy/message/addresses.ts';
 import { frame, FrameSplitter } from '../../dns-proxy/message/framing.ts';
 import { readResponse } from '../../dns-proxy/message/message.ts';
+import { lostSyns, SYN_TIMEOUT_MS } from './syn-retries.ts';
+import { ANSWER_MS } from './wait.ts';
 
 export interface NameClientTask {
   readonly server: string;
@@ -27,7 +29,7 @@ export interface NameClientResult {
 }
 
 async function resolveUdp({ server, family }: NameClientTask, name: string): Promise<string> {
-  const resolver = new Resolver({ timeout: 3000, tries: 1 });
+  const resolver = new Resolver({ timeout: ANSWER_MS, tries: 1 });
   resolver.setServers([family === 6 ? `[${server}]` : server]);
   const addresses = await (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name));
   return addresses[0]!;
@@ -37,7 +39,7 @@ function resolveTcp({ server, family }: NameClientTask, name: string): Promise<s
   return new Promise((resolve, reject) => {
     const socket = net.connect(53, server, () => socket.write(frame(encodeQuery(7, name, family === 4 ? 1 : 28)!)));
     const splitter = new FrameSplitter();
-    socket.setTimeout(3000, () => socket.destroy(new Error('no answer')));
+    socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
     socket.on('error', reject);
     socket.on('close', () => reject(new Error('closed')));
     socket.on('data', (chunk) =>
@@ -54,12 +56,15 @@ function resolveTcp({ server, family }: NameClientTask, name: string): Promise<s
 
 function connect(host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    // Less than the second after which a lost SYN is sent again: the first try must do.
+    // The first try must do: an answer that took long is none to a SYN that was sent again.
+    const [start, before] = [performance.now(), lostSyns()];
     const socket = net.connect({ host, port }, () => {
       socket.destroy();
-      resolve();
+      if (performance.now() - start > SYN_TIMEOUT_MS && lostSyns() > before)
+        reject(new Error('no answer to the first SYN'));
+      else resolve();
     });
-    socket.setTimeout(900, () => socket.destroy(new Error('no answer to the first SYN')));
+    socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')));
     socket.on('error', reject);
   });
 }

@@ -1,6 +1,7 @@
 /** Servers that say who they are and who asks, and clients that tell what they heard, over TCP and UDP. Run in a pod. */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import net from 'node:net';
+import { countdown } from './countdown.ts';
 import type { AskCommand } from './pod-protocol.ts';
 
 const udpSockets = new Map<string, UdpSocket>();
@@ -35,11 +36,11 @@ function askTcp({ host, port, timeoutMs, localAddress }: AskCommand): Promise<st
   return new Promise((resolve) => {
     const socket = net.connect({ host, port, ...(localAddress === undefined ? {} : { localAddress }) });
     const finish = (result: string): void => {
-      clearTimeout(timer);
+      stop();
       socket.destroy();
       resolve(result);
     };
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
+    const stop = countdown(timeoutMs, () => finish('timeout'));
     socket.on('connect', () => socket.write('who\n'));
     socket.on('data', (data) =>
       finish(`${data.toString().trim()} ${peerText(socket.remoteAddress, socket.remotePort)}`),
@@ -56,14 +57,14 @@ async function askUdp(command: AskCommand): Promise<string> {
   if (name !== undefined) udpSockets.set(name, socket);
   const answer = new Promise<string>((resolve) => {
     const finish = (result: string): void => {
-      clearTimeout(timer);
+      stop();
       socket.off('message', onMessage).off('error', onError);
       resolve(result);
     };
     const onMessage = (data: Buffer, from: RemoteInfo): void =>
       finish(`${data.toString().trim()} ${peerText(from.address, from.port)}`);
     const onError = (error: NodeJS.ErrnoException): void => finish(error.code ?? error.message);
-    const timer = setTimeout(() => finish('timeout'), timeoutMs);
+    const stop = countdown(timeoutMs, () => finish('timeout'));
     socket.on('message', onMessage).on('error', onError);
     const sent = (error: Error | null): void => {
       if (error !== null) onError(error);

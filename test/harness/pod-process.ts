@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import net from 'node:net';
+import { countdown } from './countdown.ts';
 import { ask, serveName } from './named-service.ts';
 import { exchange, tcp, udp } from './exchange.ts';
 import { FlowLoop } from './flow-loop.ts';
@@ -97,11 +98,11 @@ function bulk({ host, port, bytes, timeoutMs }: Extract<Command, { op: 'bulk' }>
   return new Promise((resolve) => {
     let left = bytes;
     const finish = (result: string): void => {
-      clearTimeout(timer);
+      stop();
       socket.destroy();
       resolve(result);
     };
-    const timer = setTimeout(() => finish(`timeout, ${left} bytes left`), timeoutMs);
+    const stop = countdown(timeoutMs, () => finish(`timeout, ${left} bytes left`));
     socket.on('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message));
     socket.on('data', (chunk: Buffer) => {
       left -= chunk.length;

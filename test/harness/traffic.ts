@@ -4,7 +4,7 @@
  */
 import type { Actor } from './actor.ts';
 import { LATE_OK, type Probe, type WatchedFlow } from './pod-protocol.ts';
-import { waitFor } from './wait.ts';
+import { PATIENCE_MS, waitFor } from './wait.ts';
 
 export type Verdict = 'allowed' | 'denied';
 
@@ -95,7 +95,7 @@ export class Traffic implements AsyncDisposable {
   async turn(
     verdicts: Readonly<Record<string, Verdict>>,
     change: () => Promise<unknown>,
-    timeoutMs = 30_000,
+    timeoutMs = PATIENCE_MS,
   ): Promise<void> {
     const turning = Object.entries(verdicts).map(([name, verdict]) => ({ watched: this.#find(name), verdict }));
     const from = now();
@@ -121,11 +121,8 @@ export class Traffic implements AsyncDisposable {
   /** Resolves when every flow has been judged by so many probes that begin from now on. */
   async more(count = 3): Promise<void> {
     const from = now();
-    await waitFor(
-      `${count} more probes of each flow`,
-      () =>
-        [...this.#watched.values()].every(({ probes }) => probes.filter(({ start }) => start >= from).length >= count),
-      60_000,
+    await waitFor(`${count} more probes of each flow`, () =>
+      [...this.#watched.values()].every(({ probes }) => probes.filter(({ start }) => start >= from).length >= count),
     );
   }
 

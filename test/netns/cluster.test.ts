@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Actor } from '../harness/actor.ts';
 import { Cluster } from '../harness/cluster.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const PORT = 8080;
 
@@ -26,7 +26,9 @@ for (const { name, flags } of MODES) {
     await server.actor.do({ op: 'serve', port: PORT });
     await cluster.publish();
     const reach = async (from: Actor, op: 'tcp' | 'udp' | 'icmp', host: string): Promise<string> =>
-      await from.do({ op, host, port: PORT, timeoutMs: 1000 });
+      await from.do({ op, host, port: PORT, timeoutMs: ANSWER_MS });
+    const knock = async (from: Actor, op: 'tcp' | 'udp' | 'icmp', host: string): Promise<string> =>
+      await from.do({ op, host, port: PORT, timeoutMs: SILENCE_MS });
 
     for (const [family, host] of [
       ['IPv4', server.ipv4],
@@ -41,10 +43,10 @@ for (const { name, flags } of MODES) {
 
     await t.test('the policy knows who sends, not only from where', async () => {
       cluster.manifest('policy.yaml', serverPolicy('client'));
-      await waitFor('the denial', async () => (await reach(other.actor, 'tcp', server.ipv4)) === 'timeout');
+      await waitFor('the denial', async () => (await knock(other.actor, 'tcp', server.ipv4)) === 'timeout');
       assert.equal(await reach(client.actor, 'tcp', server.ipv4), 'ok');
       assert.equal(await reach(client.actor, 'tcp', server.ipv6), 'ok');
-      assert.equal(await reach(other.actor, 'tcp', server.ipv6), 'timeout');
+      assert.equal(await knock(other.actor, 'tcp', server.ipv6), 'timeout');
       cluster.manifest('policy.yaml', '');
       await waitFor('the end of the policy', async () => (await reach(other.actor, 'tcp', server.ipv4)) === 'ok');
     });
@@ -78,7 +80,10 @@ for (const { name, flags } of MODES) {
 
     await t.test('packets of every size pass', async () => {
       for (const host of [server.ipv4, server.ipv6]) {
-        assert.equal(await client.actor.do({ op: 'bulk', host, port: PORT, bytes: 4 << 20, timeoutMs: 20_000 }), 'ok');
+        assert.equal(
+          await client.actor.do({ op: 'bulk', host, port: PORT, bytes: 4 << 20, timeoutMs: 4 * ANSWER_MS }),
+          'ok',
+        );
       }
     });
   });

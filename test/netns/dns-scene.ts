@@ -129,5 +129,5 @@ export class DnsScene implements AsyncDisposable {
 
 /** What `dig` prints when it asks `server` in the pod's place. */
 export async function dig(pod: WiredPod, server: string, ...words: string[]): Promise<string> {
-  return (await runAsync([...pod.ns.enter, 'dig', `@${server}`, '+time=3', '+tries=1', ...words])).stdout;
+  return (await runAsync([...pod.ns.enter, 'dig', `@${server}`, '+time=20', '+tries=1', ...words])).stdout;
 }

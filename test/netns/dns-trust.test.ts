@@ -12,10 +12,10 @@ import { frame, FrameSplitter } from '../../dns-proxy/message/framing.ts';
 import { WORLD, WORLD_IDENTITY, type WiredPod } from '../datapath/wired-node.ts';
 import { DnsServerProcess } from '../harness/dns-server.ts';
 import { start, stop } from '../harness/exec.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, PATIENCE_MS, waitFor } from '../harness/wait.ts';
 import { dig, DnsScene } from './dns-scene.ts';
 
-const LIMITS = { concurrencyPerEndpoint: 2, connectionsPerEndpoint: 2, idleTimeoutMs: 1_000, upstreamTimeoutMs: 1_500 };
+const LIMITS = { concurrencyPerEndpoint: 2, connectionsPerEndpoint: 2, idleTimeoutMs: 4_000, upstreamTimeoutMs: 6_000 };
 /** Where an honest server is, over TCP. */
 const HONEST = 5303;
 const TRUTH = '198.51.100.7';
@@ -85,7 +85,7 @@ describe('what a server says is not believed', () => {
 
 test('queries beyond the limit are answered SERVFAIL at once, and room is made when servers are too slow', async () => {
   const slow = ['a', 'b', 'c'].map((c) =>
-    dig(pod, WORLD.ipv4, '+time=1', 'slow.example.com', `+qid=${c.charCodeAt(0)}`),
+    dig(pod, WORLD.ipv4, '+time=5', 'slow.example.com', `+qid=${c.charCodeAt(0)}`),
   );
   const answers = await Promise.all(slow);
   assert.equal(answers.filter((text) => text.includes('status: SERVFAIL')).length, 1, answers.join('\n'));
@@ -95,7 +95,7 @@ test('queries beyond the limit are answered SERVFAIL at once, and room is made w
 
 /** A TCP connection of the pod to the honest server. Those that ended may count for a moment still: then it is reset. */
 async function connection(): Promise<net.Socket> {
-  const enough = AbortSignal.timeout(10_000);
+  const enough = AbortSignal.timeout(PATIENCE_MS);
   for (;;) {
     try {
       return await connectOnce();
@@ -109,7 +109,7 @@ async function connectOnce(): Promise<net.Socket> {
   using ns = KernelNetns.open(pod.ns.path);
   const fd = openSocket({ protocol: 'tcp', bind: { address: parseAddress(pod.ipv4), port: 0 } }, ns);
   try {
-    await connectSocket(fd, { address: parseAddress(WORLD.ipv4), port: HONEST }, AbortSignal.timeout(5_000));
+    await connectSocket(fd, { address: parseAddress(WORLD.ipv4), port: HONEST }, AbortSignal.timeout(ANSWER_MS));
   } catch (error) {
     closeFile(fd);
     throw error;

@@ -5,7 +5,7 @@ import { ApiClient } from '../../agent/api/client.ts';
 import type { MonitorEvent } from '../../agent/api/models.ts';
 import { WeirNode } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 test('traces of a connection are its landmarks, and limits count what they leave out', async (t) => {
   await using stack = new AsyncDisposableStack();
@@ -19,10 +19,10 @@ test('traces of a connection are its landmarks, and limits count what they leave
 
   await t.test('each way at both pods: its first packet and its last', async () => {
     await using traces = await Events.listen(api, 'trace');
-    const exchange = { op: 'bulk', host: server.ipv4, port: 80, bytes: 400_000, timeoutMs: 10_000 } as const;
+    const exchange = { op: 'bulk', host: server.ipv4, port: 80, bytes: 400_000, timeoutMs: ANSWER_MS } as const;
     assert.equal(await client.actor.do(exchange), 'ok');
     // Both ends, seen by both pods.
-    await waitFor('the end of the connection', () => traces.of('TCP').filter(isLast).length >= 4, 30_000);
+    await waitFor('the end of the connection', () => traces.of('TCP').filter(isLast).length >= 4);
     const landmarks = traces.of('TCP').map((event) => {
       const way = event.reply === true ? 'reply' : 'forward';
       return `${event.endpoint} ${way} ${isFirst(event) ? 'first' : isLast(event) ? 'last' : 'between'}`;
@@ -40,14 +40,15 @@ test('traces of a connection are its landmarks, and limits count what they leave
     await node.startAgent(['--monitor-aggregation', 'none']);
     await using traces = await Events.listen(api, 'trace');
     for (let i = 0; i < 3; i++) {
-      assert.equal(await client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: 5_000 }), 'ok');
+      assert.equal(await client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: ANSWER_MS }), 'ok');
     }
     // A question and an answer, each leaving one pod and entering the other.
     await waitFor('all packets', () => traces.of('ICMPv6').filter(({ icmp }) => (icmp?.type ?? 0) <= 129).length >= 12);
   });
 
   await t.test('audit mode of a pod: what policy denies is forwarded, and reported with the policy', async () => {
-    const ask = (): Promise<string> => client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs: 300 });
+    const ask = (timeoutMs = SILENCE_MS): Promise<string> =>
+      client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs });
     const audit = async (value: 'Enabled' | 'Disabled'): Promise<void> => {
       const endpoint = (await api.endpoint('pod-name:default/server')).id;
       assert.equal((await node.weir('endpoint', 'config', String(endpoint), `PolicyAuditMode=${value}`)).status, 0);
@@ -63,12 +64,12 @@ test('traces of a connection are its landmarks, and limits count what they leave
     assert.equal(event.destination.pod, 'default/server');
     assert.match((await node.weir('endpoint', 'list')).stdout, /Disabled \(Audit\)/);
     node.manifest('client.policy.yaml', serverPolicy('nobody').replaceAll('server', 'client'));
-    const back = (): Promise<string> => server.actor.do({ op: 'icmp', host: client.ipv6, timeoutMs: 300 });
+    const back = (): Promise<string> => server.actor.do({ op: 'icmp', host: client.ipv6, timeoutMs: SILENCE_MS });
     await waitFor('the denial of the other', async () => (await back()) !== 'ok');
     await node.stopAgent('SIGKILL');
-    assert.equal(await ask(), 'ok', 'without an agent');
+    assert.equal(await ask(ANSWER_MS), 'ok', 'without an agent');
     await node.startAgent();
-    assert.equal(await ask(), 'ok', 'the next agent keeps the mode');
+    assert.equal(await ask(ANSWER_MS), 'ok', 'the next agent keeps the mode');
     assert.notEqual(await back(), 'ok');
     await audit('Disabled');
     await waitFor('the denial', async () => (await ask()) !== 'ok');
@@ -81,7 +82,7 @@ test('traces of a connection are its landmarks, and limits count what they leave
     await node.stopAgent();
     await node.startAgent(['--bpf-events-default-rate-limit', '1', '--bpf-events-default-burst-limit', '2']);
     await waitFor('the denial', async () => {
-      return (await client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 300 })) !== 'ok';
+      return (await client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: SILENCE_MS })) !== 'ok';
     });
     const ask = (): Promise<string> => client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 10 });
     await waitFor('the report', async () => {

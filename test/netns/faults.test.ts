@@ -7,7 +7,7 @@ import { run, type Output } from '../harness/exec.ts';
 import { Netns } from '../harness/netns.ts';
 import { WeirNode } from '../harness/node.ts';
 import { cni, Pod } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 
 interface CniError {
   readonly code: number;
@@ -55,7 +55,7 @@ test('a second ADD of the same attachment replaces the first and leaves one endp
   const { endpoints, links } = await inventory(node);
   assert.equal(endpoints, 1);
   assert.equal(links.length, 1);
-  assert.equal(await pod.actor.do({ op: 'icmp', host: '192.0.2.1', timeoutMs: 1_000 }), 'ok');
+  assert.equal(await pod.actor.do({ op: 'icmp', host: '192.0.2.1', timeoutMs: ANSWER_MS }), 'ok');
 });
 
 test('an exhausted pod CIDR is said to be exhausted, and an address that is freed serves again', async () => {
@@ -126,7 +126,7 @@ test('a corrupt state file is set aside and named, and the other endpoints are r
   writeFileSync(path.join(folder, file), '{"id": 17, "trunc');
   await node.startAgent();
   assert.match(node.logTail(200), /STATE_CORRUPT/);
-  assert.equal(await good.actor.do({ op: 'icmp', host: '192.0.2.1', timeoutMs: 1_000 }), 'ok');
+  assert.equal(await good.actor.do({ op: 'icmp', host: '192.0.2.1', timeoutMs: ANSWER_MS }), 'ok');
   assert.equal((await bad.cni('DEL')).status, 0);
 });
 

@@ -10,7 +10,7 @@ import { DnsServerProcess } from '../harness/dns-server.ts';
 import { tryRun } from '../harness/exec.ts';
 import { WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { namespaceManifest, Pod, podManifest } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const ZONE = 'cilium.io.';
 const PORT = 8080;
@@ -52,7 +52,6 @@ spec:
         - ports: [{ port: "${PORT}", protocol: TCP }]
 `;
 /** More than enough for leases of a second, looked for every five, and a collection every second. */
-const PATIENCE_MS = 60_000;
 
 const stack = new AsyncDisposableStack();
 let node: WeirNode;
@@ -96,15 +95,20 @@ after(() => stack.disposeAsync());
 
 function dig(family: 4 | 6, ...words: string[]): string {
   const address = family === 4 ? dns.ipv4 : dns.ipv6;
-  return tryRun([...client.ns.enter, 'dig', `@${address}`, '+time=2', '+tries=1', ...words]).stdout;
+  return tryRun([...client.ns.enter, 'dig', `@${address}`, '+time=5', '+tries=6', ...words]).stdout;
 }
 
 function ask(name: string, family: 4 | 6, ...words: string[]): string {
   return dig(family, ...words, '+short', `${name}.${ZONE}`, family === 4 ? 'A' : 'AAAA').trim();
 }
 
-function reach(host: string, timeoutMs = 500): Promise<string> {
-  return client.actor.do({ op: 'tcp', host, port: PORT, timeoutMs });
+function reach(host: string): Promise<string> {
+  return client.actor.do({ op: 'tcp', host, port: PORT, timeoutMs: ANSWER_MS });
+}
+
+/** As {@link reach}, where nobody is to answer. */
+function knock(host: string): Promise<string> {
+  return client.actor.do({ op: 'tcp', host, port: PORT, timeoutMs: SILENCE_MS });
 }
 
 async function isOpen(address: string): Promise<boolean> {
@@ -126,30 +130,30 @@ for (const family of [4, 6] as const) {
       await using holder = await Actor.start(client.ns);
       assert.equal(ask('used', family), USED[family]);
       assert.equal(ask('unused', family), UNUSED[family]);
-      const held = await holder.do({ op: 'hold', host: USED[family], port: PORT, timeoutMs: 2_000 });
+      const held = await holder.do({ op: 'hold', host: USED[family], port: PORT, timeoutMs: ANSWER_MS });
       assert.match(held, /^held /);
-      const say = (): Promise<string> => holder.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: 2_000 });
-      await waitFor('the unused address to be closed', async () => !(await isOpen(UNUSED[family])), PATIENCE_MS);
-      assert.equal(await reach(UNUSED[family]), 'timeout');
+      const say = (): Promise<string> => holder.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: ANSWER_MS });
+      await waitFor('the unused address to be closed', async () => !(await isOpen(UNUSED[family])));
+      assert.equal(await knock(UNUSED[family]), 'timeout');
       const kept = async (): Promise<boolean> =>
         (await api.names({ source: 'connection' })).some(({ ips }) => ips?.includes(USED[family]) === true);
-      await waitFor('the TTL to end', kept, PATIENCE_MS);
+      await waitFor('the TTL to end', kept);
       assert.equal(await say(), 'ok');
       assert.equal(await say(), 'ok');
       await holder[Symbol.asyncDispose]();
-      await waitFor('the used address to be closed', async () => !(await isOpen(USED[family])), PATIENCE_MS);
-      assert.equal(await reach(USED[family]), 'timeout');
+      await waitFor('the used address to be closed', async () => !(await isOpen(USED[family])));
+      assert.equal(await knock(USED[family]), 'timeout');
       assert.equal(ask('used', family), USED[family]);
       assert.equal(await reach(USED[family]), 'ok');
     });
 
     test('ingress by name: whoever has an address of the name may come in, and nobody else', async () => {
       const host = family === 4 ? server.ipv4 : server.ipv6;
-      const from = (localAddress: string): Promise<string> =>
-        world.do({ op: 'tcp', host, port: PORT, timeoutMs: 500, localAddress });
-      await waitFor('the name', () => isOpen(PARTNER[family]), PATIENCE_MS);
+      const from = (localAddress: string, timeoutMs = ANSWER_MS): Promise<string> =>
+        world.do({ op: 'tcp', host, port: PORT, timeoutMs, localAddress });
+      await waitFor('the name', () => isOpen(PARTNER[family]));
       assert.equal(await from(PARTNER[family]), 'ok');
-      assert.equal(await from(STRANGER[family]), 'timeout');
+      assert.equal(await from(STRANGER[family], SILENCE_MS), 'timeout');
       assert.equal(await from(PARTNER[family]), 'ok', 'also after its first TTL');
     });
   });
@@ -160,18 +164,18 @@ test('an answer with the address of a pod opens nothing (S22)', async () => {
   assert.equal(ask('liar', 4), server.ipv4);
   const [entry] = await api.ips(`${server.ipv4}/32`);
   assert.equal(entry?.metadata?.source, 'agent-local');
-  assert.equal(await reach(server.ipv4), 'timeout');
+  assert.equal(await knock(server.ipv4), 'timeout');
 });
 
 test('a restart of the agent forgets no name: what was open is, without being asked for again', async () => {
   assert.equal(ask('used', 4), USED[4]);
   assert.equal(ask('partner', 6), PARTNER[6]);
   await using holder = await Actor.start(client.ns);
-  const held = await holder.do({ op: 'hold', host: USED[4], port: PORT, timeoutMs: 2_000 });
+  const held = await holder.do({ op: 'hold', host: USED[4], port: PORT, timeoutMs: ANSWER_MS });
   await node.stopAgent();
   assert.equal(await reach(PARTNER[6]), 'ok', 'while no agent runs');
   await node.startAgent();
-  assert.equal(await holder.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: 2_000 }), 'ok');
+  assert.equal(await holder.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: ANSWER_MS }), 'ok');
   assert.equal(await reach(USED[4]), 'ok');
   await waitFor('DNS to go on', () => ask('used', 6) === USED[6]);
   assert.equal(await reach(USED[6]), 'ok');

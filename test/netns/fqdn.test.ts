@@ -8,7 +8,7 @@ import { runAsync, tryRun } from '../harness/exec.ts';
 import type { NameClientResult, NameClientTask } from '../harness/name-client.ts';
 import { WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 /** Addresses of the world that no policy speaks of: pods may use them by their names only. */
 const named = {
@@ -62,7 +62,7 @@ before(async () => {
 after(() => stack.disposeAsync());
 
 function dig(server: string, ...words: string[]): string {
-  return tryRun([...client.ns.enter, 'dig', `@${server}`, '+time=2', '+tries=1', ...words]).stdout;
+  return tryRun([...client.ns.enter, 'dig', `@${server}`, '+time=5', '+tries=6', ...words]).stdout;
 }
 
 async function use(task: NameClientTask): Promise<NameClientResult> {
@@ -101,6 +101,9 @@ test('other names are refused, and an address that nobody learned is dropped wit
     return Number(/"Policy denied"[^}]*?"packets":\s*"?(\d+)/i.exec(stdout)?.[1] ?? 0);
   };
   const before = await dropped();
-  assert.equal(await client.actor.do({ op: 'tcp', host: '198.18.200.1', port: PORT, timeoutMs: 300 }), 'timeout');
+  assert.equal(
+    await client.actor.do({ op: 'tcp', host: '198.18.200.1', port: PORT, timeoutMs: SILENCE_MS }),
+    'timeout',
+  );
   await waitFor('the drop', async () => (await dropped()) > before);
 });

@@ -10,7 +10,7 @@ import { Cluster, type Member } from '../harness/cluster.ts';
 import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
 import { backendOf, serviceManifest } from '../harness/service.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const SSH = 2222;
 const WEB = 8080;
@@ -48,7 +48,9 @@ test('policies of nodes judge what comes for the node and what it sends', async 
   const host = stack.use(await Actor.start(node.ns));
   for (const port of [SSH, WEB]) for (const actor of [world, host]) await actor.do({ op: 'serve', port });
   const reach = async (actor: Actor, address: string, port: number, op: 'tcp' | 'udp' = 'tcp'): Promise<string> =>
-    await actor.do({ op, host: address, port, timeoutMs: 500 });
+    await actor.do({ op, host: address, port, timeoutMs: ANSWER_MS });
+  const knock = async (actor: Actor, address: string, port: number, op: 'tcp' | 'udp' = 'tcp'): Promise<string> =>
+    await actor.do({ op, host: address, port, timeoutMs: SILENCE_MS });
   const [nodeV4, nodeV6] = [NODE_ADDRESSES.v4, NODE_ADDRESSES.v6];
   const [worldV4, worldV6] = [WORLD_ADDRESSES.v4, WORLD_ADDRESSES.v6];
 
@@ -69,11 +71,11 @@ test('policies of nodes judge what comes for the node and what it sends', async 
 
   await t.test('ingress: only what is allowed, replies of the node and of the world pass', async () => {
     node.manifest('policy.yaml', SSH_ONLY);
-    await waitFor('the denial', async () => (await reach(world, nodeV4, WEB)) === 'timeout');
+    await waitFor('the denial', async () => (await knock(world, nodeV4, WEB)) === 'timeout');
     for (const address of [nodeV4, nodeV6]) {
       assert.equal(await reach(world, address, SSH), 'ok');
-      assert.equal(await reach(world, address, WEB), 'timeout');
-      assert.equal(await reach(world, address, WEB, 'udp'), 'timeout');
+      assert.equal(await knock(world, address, WEB), 'timeout');
+      assert.equal(await knock(world, address, WEB, 'udp'), 'timeout');
     }
     for (const address of [worldV4, worldV6]) assert.equal(await reach(host, address, WEB), 'ok');
     assert.equal(await reach(client.actor, nodeV4, WEB), 'ok', 'pods of the node are judged by their own policies');
@@ -83,10 +85,10 @@ test('policies of nodes judge what comes for the node and what it sends', async 
   await t.test('what pods send under the address of the node is not the node’s, and its replies come in', async () => {
     run([...node.ns.enter, 'nft', 'add table ip t; add chain ip t post { type nat hook postrouting priority 100; }; add rule ip t post ip saddr 10.244.0.0/24 oifname eth0 masquerade']); // prettier-ignore
     node.manifest('policy.yaml', `${SSH_ONLY}---\n${NO_WEB_OUT.replace('name: nodes', 'name: out')}`);
-    await waitFor('the denial', async () => (await reach(host, worldV4, WEB)) === 'timeout');
+    await waitFor('the denial', async () => (await knock(host, worldV4, WEB)) === 'timeout');
     assert.equal(await reach(client.actor, worldV4, WEB), 'ok');
     assert.equal(await reach(host, worldV4, SSH), 'ok');
-    assert.equal(await reach(host, worldV6, WEB), 'timeout');
+    assert.equal(await knock(host, worldV6, WEB), 'timeout');
   });
 
   await t.test('a connection that is no longer allowed stops, and audit mode lets it through', async () => {
@@ -97,15 +99,15 @@ test('policies of nodes judge what comes for the node and what it sends', async 
     assert.equal((await node.weir('endpoint', 'config', '65535', 'PolicyAuditMode=Enabled')).status, 0);
     assert.equal(await reach(world, nodeV4, WEB), 'ok');
     assert.equal((await node.weir('endpoint', 'config', '65535', 'PolicyAuditMode=Disabled')).status, 0);
-    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+    assert.equal(await knock(world, nodeV4, WEB), 'timeout');
   });
 
   await t.test('a crash of the agent leaves the policy in force, and the next agent takes it over', async () => {
     await node.stopAgent('SIGKILL');
-    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+    assert.equal(await knock(world, nodeV4, WEB), 'timeout');
     assert.equal(await reach(world, nodeV4, SSH), 'ok');
     await node.startAgent();
-    assert.equal(await reach(world, nodeV4, WEB), 'timeout');
+    assert.equal(await knock(world, nodeV4, WEB), 'timeout');
     assert.equal(await reach(world, nodeV4, SSH), 'ok');
   });
 
@@ -115,16 +117,16 @@ test('policies of nodes judge what comes for the node and what it sends', async 
     const { stdout, status } = await node.weir('policy', 'try', '--for', '3s', file);
     assert.equal(status, 0, stdout);
     assert.match(stdout, /^On trial: CiliumClusterwideNetworkPolicy nodes$/m);
-    assert.equal(await reach(world, nodeV4, SSH), 'timeout');
+    assert.equal(await knock(world, nodeV4, SSH), 'timeout');
     await waitFor('the way back', async () => (await reach(world, nodeV4, SSH)) === 'ok');
-    assert.equal(await reach(world, nodeV4, WEB), 'timeout', 'what was before is in force again');
+    assert.equal(await knock(world, nodeV4, WEB), 'timeout', 'what was before is in force again');
     assert.notEqual((await node.weir('policy', 'confirm')).status, 0);
 
     writeFileSync(file, SSH_ONLY.replaceAll(String(SSH), String(WEB)));
     assert.equal((await node.weir('policy', 'try', file)).status, 0);
     assert.equal(await reach(world, nodeV4, WEB), 'ok');
     assert.equal((await node.weir('policy', 'confirm')).status, 0);
-    assert.deepEqual([await reach(world, nodeV4, WEB), await reach(world, nodeV4, SSH)], ['ok', 'timeout']);
+    assert.deepEqual([await reach(world, nodeV4, WEB), await knock(world, nodeV4, SSH)], ['ok', 'timeout']);
     node.manifest('policy.yaml', SSH_ONLY.replace('spec:\n', 'spec:\n  description: another version\n'));
     await waitFor('the source', async () => (await reach(world, nodeV4, SSH)) === 'ok');
   });
@@ -169,11 +171,12 @@ test('a node that may do nothing: services, its own pods and the tunnel are judg
   await cluster.publish();
   cluster.manifest('service.json', serviceManifest(service));
   cluster.manifest('policy.yaml', NOTHING);
-  const reach = async (actor: Actor, host: string, port = WEB): Promise<string> =>
-    await actor.do({ op: 'tcp', host, port, timeoutMs: 700 });
+  const reach = async (actor: Actor, host: string, port = WEB, timeoutMs = SILENCE_MS): Promise<string> =>
+    await actor.do({ op: 'tcp', host, port, timeoutMs });
   const ways = (of: { readonly ipv4: string; readonly ipv6: string }): readonly string[] => [of.ipv4, of.ipv6];
   const all = async (actor: Actor, to: readonly string[], expected: string, port?: number): Promise<void> => {
-    for (const address of to) assert.equal(await reach(actor, address, port), expected, address);
+    const timeoutMs = expected === 'ok' ? ANSWER_MS : SILENCE_MS;
+    for (const address of to) assert.equal(await reach(actor, address, port, timeoutMs), expected, address);
   };
 
   await waitFor('the policy of the nodes', async () => {
@@ -205,8 +208,8 @@ test('a node that may do nothing: services, its own pods and the tunnel are judg
   await t.test('the policy of the pod decides about all of these', async () => {
     cluster.manifest('server.policy.yaml', serverPolicy('far'));
     cluster.manifest('far.policy.yaml', serverPolicy('near').replaceAll('server', 'far'));
-    await waitFor('the denial', async () => (await reach(world, one.ipv4, nodePort)) === 'timeout', 20_000);
-    await waitFor('the denial', async () => (await reach(hostOne, far.ipv4)) === 'timeout', 20_000);
+    await waitFor('the denial', async () => (await reach(world, one.ipv4, nodePort)) === 'timeout');
+    await waitFor('the denial', async () => (await reach(hostOne, far.ipv4)) === 'timeout');
     await all(world, [...ways(one), ...ways(two)], 'timeout', nodePort);
     await all(hostOne, ways(far), 'timeout');
     await all(hostOne, ways(server), 'ok');

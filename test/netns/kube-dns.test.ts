@@ -9,7 +9,7 @@ import { DnsServerProcess } from '../harness/dns-server.ts';
 import { runAsync } from '../harness/exec.ts';
 import { WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { namespaceManifest, Pod, podManifest } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 
 const VIPS = ['10.96.0.10', 'fd00:96::10'] as const;
 const ZONE = 'cilium.io.';
@@ -93,24 +93,27 @@ before(async () => {
 after(() => stack.disposeAsync());
 
 async function dig(server: string, ...words: string[]): Promise<string> {
-  const argv = [...client.ns.enter, 'dig', `@${server}`, '+time=2', '+tries=1', ...words];
+  const argv = [...client.ns.enter, 'dig', `@${server}`, '+time=5', '+tries=6', ...words];
   return (await runAsync(argv)).stdout;
 }
 
 test('a name server behind a cluster address: allowed names resolve and connect, others are refused', async () => {
-  await waitFor('the service', async () => (await dig(VIPS[0], '+short', `api.${ZONE}`)) === `${NAMED}\n`, 60_000);
+  await waitFor('the service', async () => (await dig(VIPS[0], '+short', `api.${ZONE}`)) === `${NAMED}\n`);
   for (const vip of VIPS) {
     for (const protocol of ['+notcp', '+tcp']) {
       assert.equal(await dig(vip, protocol, '+short', `api.${ZONE}`), `${NAMED}\n`, `${protocol} ${vip}`);
       assert.match(await dig(vip, protocol, 'www.example.com'), /status: REFUSED/, `${protocol} ${vip}`);
     }
   }
-  assert.equal(await client.actor.do({ op: 'tcp', host: NAMED, port: PORT, timeoutMs: 900 }), 'ok');
+  assert.equal(await client.actor.do({ op: 'tcp', host: NAMED, port: PORT, timeoutMs: ANSWER_MS }), 'ok');
 });
 
 test('the name server’s own policy sees the pod that asks', async () => {
   node.manifest('policies.yaml', POLICIES.replace('{ app: client, "k8s:io', '{ app: nobody, "k8s:io'));
-  await waitFor('the refusal', async () => (await dig(VIPS[0], '+time=1', '+short', `api.${ZONE}`)) !== `${NAMED}\n`);
+  await waitFor(
+    'the refusal',
+    async () => (await dig(VIPS[0], '+time=1', '+tries=1', '+short', `api.${ZONE}`)) !== `${NAMED}\n`,
+  );
   node.manifest('policies.yaml', POLICIES);
   await waitFor('the admission', async () => (await dig(VIPS[1], '+short', `api.${ZONE}`)) === `${NAMED}\n`);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WeirNode } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 test('policies and pods follow their manifests while the agent runs', async (t) => {
   await using stack = new AsyncDisposableStack();
@@ -14,7 +14,7 @@ test('policies and pods follow their manifests while the agent runs', async (t) 
   const server = stack.use(await Pod.create(node, 'server'));
   const client = stack.use(await Pod.create(node, 'client'));
   const reach = async (): Promise<boolean> =>
-    (await client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 300 })) === 'ok';
+    (await client.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: SILENCE_MS })) === 'ok';
   assert.ok(await reach(), 'without policies everything is allowed');
 
   await t.test('a policy that appears is enforced', async () => {

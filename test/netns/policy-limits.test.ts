@@ -4,9 +4,8 @@ import { test } from 'node:test';
 import { runAsync } from '../harness/exec.ts';
 import { WeirNode } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { SILENCE_MS, waitFor } from '../harness/wait.ts';
 
-const PATIENCE = 30_000;
 const METRICS = '127.0.0.1:9962';
 
 /** The policy takes an entry for each port. */
@@ -39,7 +38,7 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
   const client = stack.use(await Pod.create(node, 'client'));
   const other = stack.use(await Pod.create(node, 'other'));
   const reaches = async (pod: Pod): Promise<boolean> =>
-    (await pod.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: 200 })) === 'ok';
+    (await pod.actor.do({ op: 'icmp', host: server.ipv4, timeoutMs: SILENCE_MS })) === 'ok';
   const listed = async (): Promise<string> => (await node.weir('endpoint', 'list')).stdout;
 
   const watching = new AbortController();
@@ -49,7 +48,7 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
   })();
 
   await t.test('before', async () => {
-    await waitFor('the permission', () => reaches(client), PATIENCE);
+    await waitFor('the permission', () => reaches(client));
     assert.doesNotMatch(await listed(), /lockdown|entries/);
     assert.ok((await metric(node, 'cilium_bpf_map_pressure')) < 0.1);
     assert.equal(await metric(node, 'weir_endpoint_lockdown'), 0);
@@ -57,11 +56,7 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
 
   await t.test('too much: not even what is allowed passes, and everybody is told', async () => {
     node.manifest('policy.yaml', portsPolicy(300));
-    await waitFor(
-      'the lockdown',
-      async () => /lockdown: policy takes 30\d of 256 entries/.test(await listed()),
-      PATIENCE,
-    );
+    await waitFor('the lockdown', async () => /lockdown: policy takes 30\d of 256 entries/.test(await listed()));
     assert.equal(await reaches(client), false);
     assert.ok((await metric(node, 'cilium_bpf_map_pressure')) > 1);
     assert.equal(await metric(node, 'weir_endpoint_lockdown'), 1);
@@ -75,28 +70,28 @@ test('a policy that does not fit its map locks the endpoint down until one fits'
     await node.stopAgent();
     assert.equal(await reaches(client), false);
     await node.startAgent(['--bpf-policy-map-max', '256']);
-    await waitFor('the report', async () => /lockdown/.test(await listed()), PATIENCE);
+    await waitFor('the report', async () => /lockdown/.test(await listed()));
     assert.equal(await reaches(client), false);
   });
 
   await t.test('it ends by itself when the policy shrinks', async () => {
     node.manifest('policy.yaml', portsPolicy(240));
-    await waitFor('the permission', () => reaches(client), PATIENCE);
-    await waitFor('the warning', async () => /ready, policy takes 24\d of 256 entries/.test(await listed()), PATIENCE);
+    await waitFor('the permission', () => reaches(client));
+    await waitFor('the warning', async () => /ready, policy takes 24\d of 256 entries/.test(await listed()));
     assert.equal(await metric(node, 'weir_endpoint_lockdown'), 0);
   });
 
   await t.test('it ends with an agent that makes larger maps, and the next agent may make smaller ones', async () => {
     node.manifest('policy.yaml', portsPolicy(300));
-    await waitFor('the lockdown', async () => /lockdown/.test(await listed()), PATIENCE);
+    await waitFor('the lockdown', async () => /lockdown/.test(await listed()));
     await node.stopAgent();
     await node.startAgent(['--bpf-policy-map-max', '1024']);
-    await waitFor('the permission', () => reaches(client), PATIENCE);
+    await waitFor('the permission', () => reaches(client));
     assert.doesNotMatch(await listed(), /lockdown/);
     node.manifest('policy.yaml', serverPolicy('client'));
     await node.stopAgent();
     await node.startAgent(['--bpf-policy-map-max', '512']);
-    await waitFor('the permission', () => reaches(client), PATIENCE);
+    await waitFor('the permission', () => reaches(client));
   });
 
   watching.abort();

@@ -10,13 +10,12 @@ import { DnsServerProcess } from '../harness/dns-server.ts';
 import { tryRun } from '../harness/exec.ts';
 import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const POLICIES = path.join(import.meta.dirname, '../../docs/policies');
 const PODS = ['shop/web', 'shop/api', 'shop/db', 'monitoring/prometheus', 'dev/tester', 'kube-system/coredns'];
 const DNS = 'kube-system/coredns';
 /** Time after which an attempt counts as denied. */
-const TIMEOUT_MS = 400;
 /** Names of the world that examples speak of, and their addresses. */
 const NAMES: Readonly<Record<string, string>> = {
   'api.example.com': '198.18.0.1',
@@ -143,19 +142,27 @@ describe('the examples of docs/policies, on the wire', () => {
     // As an application would; what the proxy refuses, the pod tries all the same.
     if (asked !== undefined) resolve({ ...flow, destination: DNS }, asked);
     const host = addressOf(flow.destination, flow.port.startsWith('icmpv6'));
-    if (flow.port.startsWith('icmp')) return line(flow, await actor.do({ op: 'icmp', host, timeoutMs: TIMEOUT_MS }));
+    const timeoutMs = flow.allowed ? ANSWER_MS : SILENCE_MS;
+    if (flow.port.startsWith('icmp')) return line(flow, await actor.do({ op: 'icmp', host, timeoutMs }));
     const [port, protocol] = flow.port.split('/') as [string, 'TCP' | 'UDP'];
     const localAddress = actors.has(flow.source) ? {} : { localAddress: addressOf(flow.source, false) };
     const op = protocol === 'TCP' ? 'tcp' : 'udp';
-    return line(flow, await actor.do({ op, host, port: Number(port), timeoutMs: TIMEOUT_MS, ...localAddress }));
+    return line(flow, await actor.do({ op, host, port: Number(port), timeoutMs, ...localAddress }));
   }
 
   /** Asks the flow's destination for a name, from its source; undefined when there is no address in the answer. */
-  function resolve({ source, destination, port }: ExpectedFlow, name: string): string | undefined {
+  function resolve({ source, destination, port, allowed }: ExpectedFlow, name: string): string | undefined {
     const from = pods.get(source)?.ns ?? node.world;
     const transport = port === '53/TCP' ? '+tcp' : '+notcp';
     const server = addressOf(destination, false);
-    const words = [`@${server}`, transport, '+time=1', '+tries=1', '+short', name];
+    const words = [
+      `@${server}`,
+      transport,
+      allowed ? '+time=5' : '+time=1',
+      allowed ? '+tries=6' : '+tries=1',
+      '+short',
+      name,
+    ];
     const answer = tryRun([...from.enter, 'dig', ...words]).stdout.trim();
     return answer === NAMES[name] ? answer : undefined;
   }

@@ -5,7 +5,7 @@ import { Actor } from '../harness/actor.ts';
 import { Cluster } from '../harness/cluster.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
 import { backendOf, serviceManifest } from '../harness/service.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 
 const NODE_PORT = 30080;
 
@@ -15,7 +15,7 @@ const MODES: readonly { readonly name: string; readonly flags: readonly string[]
 ];
 
 for (const { name, flags } of MODES) {
-  test(`a backend on another node, ${name}`, { timeout: 240_000 }, async (t) => {
+  test(`a backend on another node, ${name}`, { timeout: 600_000 }, async (t) => {
     await using stack = new AsyncDisposableStack();
     const cluster = stack.use(await Cluster.start({ nodes: 2, flags }));
     const [one, two] = cluster.members as [(typeof cluster.members)[0], (typeof cluster.members)[0]];
@@ -33,10 +33,10 @@ for (const { name, flags } of MODES) {
         transport,
         host,
         port: NODE_PORT,
-        timeoutMs: 2_000,
+        timeoutMs: ANSWER_MS,
         ...(socket !== undefined && { socket }),
       });
-    await waitFor('the service', async () => (await ask('tcp', one.ipv4)).startsWith('server '), 20_000);
+    await waitFor('the service', async () => (await ask('tcp', one.ipv4)).startsWith('server '));
     for (const [family, asked, i] of [
       ['IPv4', one.ipv4, 0],
       ['IPv6', one.ipv6, 1],
@@ -61,7 +61,7 @@ for (const { name, flags } of MODES) {
 
 /** What pods and hosts ask another node for is translated where they ask, and need not go there. */
 for (const { name, flags } of MODES) {
-  test(`asking another node, ${name}`, { timeout: 240_000 }, async (t) => {
+  test(`asking another node, ${name}`, { timeout: 600_000 }, async (t) => {
     await using stack = new AsyncDisposableStack();
     const cluster = stack.use(await Cluster.start({ nodes: 2, flags, socketLb: true }));
     const [one, two] = cluster.members as [(typeof cluster.members)[0], (typeof cluster.members)[0]];
@@ -87,7 +87,7 @@ for (const { name, flags } of MODES) {
         [two.ipv4, client.ipv4, `${two.ipv4}:${NODE_PORT}`],
         [two.ipv6, client.ipv6, `[${two.ipv6}]:${NODE_PORT}`],
       ] as const) {
-        const question = { op: 'ask', host: asked, port: NODE_PORT, timeoutMs: 3_000 } as const;
+        const question = { op: 'ask', host: asked, port: NODE_PORT, timeoutMs: ANSWER_MS } as const;
         for (const { title, actor, transports } of askers) {
           await t.test(`${title}: ${asked}, externalTrafficPolicy ${externalTrafficPolicy}`, async () => {
             for (const transport of transports) {

@@ -6,7 +6,7 @@ import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
 import type { AskCommand } from '../harness/pod-protocol.ts';
 import { backendOf, serviceManifest, type ServiceBackend, type ServiceSpec } from '../harness/service.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const VIPS = ['10.96.0.10', 'fd00:96::10'] as const;
 const EXTERNAL = ['198.51.100.8', '2001:db8:5::8'] as const;
@@ -30,12 +30,17 @@ function text(address: string, port: number): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
-function question(transport: AskCommand['transport'], host: string, port: number, timeoutMs = 700): AskCommand {
+function question(transport: AskCommand['transport'], host: string, port: number, timeoutMs = ANSWER_MS): AskCommand {
   return { op: 'ask', transport, host, port, timeoutMs };
 }
 
+/** As {@link question}, where nobody is to answer. */
+function knock(...words: Parameters<typeof question>): AskCommand {
+  return { ...question(...words), timeoutMs: SILENCE_MS };
+}
+
 /** An ICMP error that comes while the kernel is still busy with connect() is lost: the second SYN, a second later, tells. */
-const REFUSAL_MS = 5_000;
+const REFUSAL_MS = ANSWER_MS;
 
 /** A node with two servers and a client, and a host of the world that routes services' addresses to the node. */
 async function scene(stack: AsyncDisposableStack, flags: readonly string[] = [], socketLb = false): Promise<Scene> {
@@ -78,7 +83,7 @@ async function reached(ask: () => Promise<string>, times = 20): Promise<Set<stri
   return names;
 }
 
-describe('from outside of the node', { timeout: 240_000 }, () => {
+describe('from outside of the node', { timeout: 600_000 }, () => {
   test('services answer as themselves, and backends see who asks', async (t) => {
     await using stack = new AsyncDisposableStack();
     const { node, world, client, server, serve } = await scene(stack);
@@ -116,7 +121,7 @@ describe('from outside of the node', { timeout: 240_000 }, () => {
       });
       await t.test(`a cluster address is not for the world, ${VIPS[family]}`, async () => {
         const before = await dropped(node, 'Is a ClusterIP');
-        assert.equal(await world.do(question('tcp', VIPS[family], 80)), 'timeout');
+        assert.equal(await world.do(knock('tcp', VIPS[family], 80)), 'timeout');
         assert.ok((await dropped(node, 'Is a ClusterIP')) > before);
       });
     }
@@ -142,7 +147,7 @@ describe('from outside of the node', { timeout: 240_000 }, () => {
       await serve({ spec: { loadBalancerSourceRanges: ranges } });
       for (const family of FAMILIES) {
         const before = await dropped(node, 'Denied by LB src range check');
-        assert.equal(await world.do(question('tcp', BALANCER[family], 80)), 'timeout');
+        assert.equal(await world.do(knock('tcp', BALANCER[family], 80)), 'timeout');
         assert.ok((await dropped(node, 'Denied by LB src range check')) > before);
         assert.match(await world.do(question('tcp', NODE[family], NODE_PORT)), /^server /, 'node ports are for all');
       }
@@ -247,7 +252,7 @@ spec:
 `;
   for (const family of FAMILIES) {
     await t.test(`to ${NODE[family]}`, async () => {
-      const ask = (): Promise<string> => world.do(question('tcp', NODE[family], NODE_PORT));
+      const ask = (): Promise<string> => world.do(knock('tcp', NODE[family], NODE_PORT));
       node.manifest('policy.yaml', policy('cluster'));
       await waitFor('the denial', async () => (await ask()) === 'timeout');
       node.manifest('policy.yaml', policy('world'));

@@ -6,7 +6,7 @@ import { WeirNode } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
 import type { AskCommand } from '../harness/pod-protocol.ts';
 import { backendOf, serviceManifest, type ServiceBackend } from '../harness/service.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const VIPS = ['10.96.0.10', 'fd00:96::10', '::ffff:10.96.0.10'] as const;
 const PORTS = { port: 80, targetPort: 8080 } as const;
@@ -17,7 +17,7 @@ function web(backends: readonly ServiceBackend[]): string {
 }
 
 function question(transport: AskCommand['transport'], host: string, more: Partial<AskCommand> = {}): AskCommand {
-  return { op: 'ask', transport, host, port: PORTS.port, timeoutMs: 700, ...more };
+  return { op: 'ask', transport, host, port: PORTS.port, timeoutMs: ANSWER_MS, ...more };
 }
 
 test('a socket that asks for a service speaks to a backend, and believes to speak to the service', async (t) => {
@@ -33,6 +33,8 @@ test('a socket that asks for a service speaks to a backend, and believes to spea
   const outside = stack.use(await Actor.start(client.ns));
   for (const pod of [server, other]) await pod.actor.do({ op: 'serve-name', port: PORTS.targetPort, name: pod.name });
   const ask = (...words: Parameters<typeof question>): Promise<string> => client.actor.do(question(...words));
+  const knock = (...words: Parameters<typeof question>): Promise<string> =>
+    client.actor.do({ ...question(...words), timeoutMs: SILENCE_MS });
 
   node.manifest('web.yaml', web([backendOf(server)]));
   await waitFor('the service', async () => (await ask('tcp', VIPS[1])).startsWith('server '));
@@ -71,8 +73,8 @@ test('a socket that asks for a service speaks to a backend, and believes to spea
 
   await t.test('policy is that of the backend', async () => {
     node.manifest('policy.yaml', serverPolicy('nobody'));
-    await waitFor('the denial', async () => (await ask('tcp', VIPS[0])) === 'timeout');
-    assert.equal(await ask('udp', VIPS[1]), 'timeout');
+    await waitFor('the denial', async () => (await knock('tcp', VIPS[0])) === 'timeout');
+    assert.equal(await knock('udp', VIPS[1]), 'timeout');
     node.manifest('policy.yaml', serverPolicy('client'));
     await waitFor('the permission', async () => (await ask('tcp', VIPS[0])).startsWith('server '));
     node.manifest('policy.yaml', '');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WeirNode } from '../harness/node.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 
 const VIPS = ['10.96.0.10', 'fd00:96::10'] as const;
 const PORTS = { service: 80, backend: 8080 } as const;
@@ -46,8 +46,10 @@ test('a cluster address leads to pods, under the policy of the pods', async (t) 
   const other = stack.use(await Pod.create(node, 'other'));
   const client = stack.use(await Pod.create(node, 'client'));
   for (const pod of [server, other]) await pod.actor.do({ op: 'serve', port: PORTS.backend });
-  const to = (host: string) => ({ host, port: PORTS.service, timeoutMs: 500 }) as const;
+  const to = (host: string) => ({ host, port: PORTS.service, timeoutMs: ANSWER_MS }) as const;
   const reach = async (op: 'tcp' | 'udp', host: string): Promise<string> => await client.actor.do({ op, ...to(host) });
+  const knock = async (op: 'tcp' | 'udp', host: string): Promise<string> =>
+    await client.actor.do({ op, ...to(host), timeoutMs: SILENCE_MS });
 
   node.manifest('web.yaml', serviceManifest([server]));
   await waitFor('the service', async () => (await reach('tcp', VIPS[1])) === 'ok');
@@ -69,8 +71,8 @@ test('a cluster address leads to pods, under the policy of the pods', async (t) 
 
   await t.test('policy is that of the backend', async () => {
     node.manifest('policy.yaml', serverPolicy('nobody'));
-    await waitFor('the denial', async () => (await reach('tcp', VIPS[0])) === 'timeout');
-    assert.equal(await reach('udp', VIPS[1]), 'timeout');
+    await waitFor('the denial', async () => (await knock('tcp', VIPS[0])) === 'timeout');
+    assert.equal(await knock('udp', VIPS[1]), 'timeout');
     node.manifest('policy.yaml', serverPolicy('client'));
     await waitFor('the permission', async () => (await reach('tcp', VIPS[0])) === 'ok');
   });
@@ -82,7 +84,7 @@ test('a cluster address leads to pods, under the policy of the pods', async (t) 
       assert.match(held, /^held /);
       node.manifest('web.yaml', serviceManifest([server, other]));
       const say = async (): Promise<string> =>
-        await client.actor.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: 500 });
+        await client.actor.do({ op: 'say', id: Number(held.slice(5)), timeoutMs: ANSWER_MS });
       assert.equal(await say(), 'ok');
       const connections = async (pod: Pod): Promise<number> => {
         const { stdout } = await node.weir('map', 'get', 'weir_ct4');
@@ -116,7 +118,7 @@ test('a cluster address leads to pods, under the policy of the pods', async (t) 
   await t.test('a service without backends says why, and one that is gone leads nowhere', async () => {
     node.manifest('web.yaml', serviceManifest([]));
     // An ICMP error that comes while the kernel is still busy with connect() is lost: the second SYN tells.
-    const refused = { op: 'tcp', ...to(VIPS[0]), timeoutMs: 5_000 } as const;
+    const refused = { op: 'tcp', ...to(VIPS[0]) } as const;
     await waitFor('the refusal', async () => (await client.actor.do(refused)) === 'ECONNREFUSED');
     const { stdout } = await node.weir('bpf', 'metrics', 'list');
     assert.match(stdout, /Service backend not found/);

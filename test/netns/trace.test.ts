@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { MANIFESTS, PODS, type PodName } from '../demo/scenario.ts';
 import { WeirNode } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
+import { SILENCE_MS } from '../harness/wait.ts';
 
 test('a denied flow of the demo names the policy that denies by default and the rule that came nearest', async (t) => {
   await using stack = new AsyncDisposableStack();
@@ -18,7 +19,7 @@ test('a denied flow of the demo names the policy that denies by default and the 
   const trace = (src: string, dst: string, dport: string) =>
     node.weir('policy', 'trace', '--src', src, '--dst', dst, '--dport', dport, '--expect', 'denied');
   const reach = (port: number): Promise<string> =>
-    pods.get('scanner')!.actor.do({ op: 'tcp', host: pods.get('api')!.ipv4, port, timeoutMs: 300 });
+    pods.get('scanner')!.actor.do({ op: 'tcp', host: pods.get('api')!.ipv4, port, timeoutMs: SILENCE_MS });
 
   await t.test('by pod', async () => {
     assert.equal(await reach(8080), 'timeout');

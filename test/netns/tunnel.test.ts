@@ -7,7 +7,7 @@ import { Actor } from '../harness/actor.ts';
 import { Cluster, type Member } from '../harness/cluster.ts';
 import { runAsync } from '../harness/exec.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../harness/wait.ts';
 
 const PORT = 8080;
 const TUNNEL_PORT = 8472;
@@ -101,14 +101,17 @@ test('the tunnel at its edges', async (t) => {
     one.node.ns.ip(`link set ${endpoint!.status!.networking!['interface-name']!} mtu 1500`);
     client.ns.ip('link set eth0 mtu 1500');
     const ping = async (...words: string[]): Promise<string> => {
-      const { stdout, stderr } = await runAsync([...client.ns.enter, 'ping', '-n', '-c', '2', '-W', '2', ...words]);
+      const { stdout, stderr } = await runAsync([...client.ns.enter, 'ping', '-n', '-c', '2', '-W', '30', ...words]);
       return stdout + stderr;
     };
     assert.match(await ping('-M', 'dont', '-s', '1472', server.ipv4), / 2 received/, 'cut by the node');
     assert.match(await ping('-M', 'do', '-s', '1472', server.ipv4), /Frag needed and DF set \(mtu = 1450\)/);
     assert.match(await ping('-M', 'do', '-s', '1452', server.ipv6), /Packet too big: mtu=1450/);
     for (const host of [server.ipv4, server.ipv6]) {
-      assert.equal(await client.actor.do({ op: 'bulk', host, port: PORT, bytes: 1 << 20, timeoutMs: 20_000 }), 'ok');
+      assert.equal(
+        await client.actor.do({ op: 'bulk', host, port: PORT, bytes: 1 << 20, timeoutMs: 4 * ANSWER_MS }),
+        'ok',
+      );
     }
   });
 });

@@ -10,6 +10,7 @@ import { Cluster, type Member } from '../harness/cluster.ts';
 import { start } from '../harness/exec.ts';
 import { Pod, podManifest, serverPolicy } from '../harness/pod.ts';
 import { uniqueName } from '../harness/run.ts';
+import { ANSWER_MS, SILENCE_MS } from '../harness/wait.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const PORT = 8080;
@@ -56,7 +57,7 @@ for (const { name, flags } of MODES) {
     const pings = addresses.map((host) => ping(client, host));
 
     const denied = async (): Promise<void> => {
-      const seen = await stranger.actor.do({ op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: 300 });
+      const seen = await stranger.actor.do({ op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: SILENCE_MS });
       assert.equal(seen, 'timeout');
     };
     await denied();
@@ -104,7 +105,7 @@ class Talk {
   }
 
   static async open(pod: Pod, host: string): Promise<Talk> {
-    const held = await pod.actor.do({ op: 'hold', host, port: PORT, timeoutMs: 3000 });
+    const held = await pod.actor.do({ op: 'hold', host, port: PORT, timeoutMs: ANSWER_MS });
     assert.match(held, /^held /);
     return new Talk(pod, Number(held.slice(5)));
   }
@@ -116,7 +117,7 @@ class Talk {
 
   async #talk(pod: Pod, id: number): Promise<string> {
     while (!this.#ended) {
-      const said = await pod.actor.do({ op: 'say', id, timeoutMs: 3000 });
+      const said = await pod.actor.do({ op: 'say', id, timeoutMs: ANSWER_MS });
       if (said !== 'ok') return said;
     }
     return 'ok';

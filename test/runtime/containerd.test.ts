@@ -9,7 +9,7 @@ import { Actor } from '../harness/actor.ts';
 import { dist, WeirNode } from '../harness/node.ts';
 import { podManifest } from '../harness/pod.ts';
 import { uniqueName } from '../harness/run.ts';
-import { waitFor } from '../harness/wait.ts';
+import { ANSWER_MS, SILENCE_MS, waitFor } from '../harness/wait.ts';
 import { Containerd } from './containerd.ts';
 import { MountNamespace } from './mount-namespace.ts';
 
@@ -95,11 +95,13 @@ test('containerd starts pods through weir-cni; policy decides who reaches whom; 
   assert.match(ips.join(' '), /^10\.244\.0\.\d+ fd00:10:244::[0-9a-f:]+$/);
   for (const port of [8080, 9090]) await actors.get('server')!.do({ op: 'serve', port });
   const reach = (from: string, host: string, port: number): Promise<string> =>
-    actors.get(from)!.do({ op: 'tcp', host, port, timeoutMs: 1_000 });
+    actors.get(from)!.do({ op: 'tcp', host, port, timeoutMs: ANSWER_MS });
+  const knock = (from: string, host: string, port: number): Promise<string> =>
+    actors.get(from)!.do({ op: 'tcp', host, port, timeoutMs: SILENCE_MS });
   for (const host of ips) {
     assert.equal(await reach('client', host, 8080), 'ok', host);
-    assert.equal(await reach('client', host, 9090), 'timeout', host);
-    assert.equal(await reach('other', host, 8080), 'timeout', host);
+    assert.equal(await knock('client', host, 9090), 'timeout', host);
+    assert.equal(await knock('other', host, 8080), 'timeout', host);
   }
 
   for (const actor of actors.values()) await actor[Symbol.asyncDispose]();

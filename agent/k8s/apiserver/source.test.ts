@@ -124,7 +124,7 @@ describe('following an API server', () => {
       ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumCIDRGroup', metadata: { name: 'g' } },
       spec: { externalCIDRs: ['10.0.0.0/8'] },
     });
-    await waitFor('the group', () => follower.names('CiliumCIDRGroup').length === 1, 30_000);
+    await waitFor('the group', () => follower.names('CiliumCIDRGroup').length === 1);
     assert.deepEqual(follower.source.state.absent, []);
   });
 
@@ -152,8 +152,8 @@ describe('following an API server', () => {
       path: '/api/v1/namespaces/default/pods/goes',
       query: { gracePeriodSeconds: 0 },
     });
-    await waitFor('the change', () => follower.names('Pod').join() === 'Pod default/comes,Pod default/stays', 30_000);
-    await waitFor('all to be well', () => follower.source.state.failing.size === 0, 30_000);
+    await waitFor('the change', () => follower.names('Pod').join() === 'Pod default/comes,Pod default/stays');
+    await waitFor('all to be well', () => follower.source.state.failing.size === 0);
     assert.equal(follower.source.state.since, undefined);
   });
 
@@ -166,7 +166,7 @@ describe('following an API server', () => {
     } finally {
       heal();
     }
-    await waitFor('all to be well', () => follower.source.state.failing.size === 0, 30_000);
+    await waitFor('all to be well', () => follower.source.state.failing.size === 0);
   });
 
   test('faults of every kind, then quiet: what is known is what there is', async () => {

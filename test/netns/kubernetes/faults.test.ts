@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Traffic, type Flow } from '../../harness/traffic.ts';
-import { waitFor } from '../../harness/wait.ts';
+import { SILENCE_MS, waitFor } from '../../harness/wait.ts';
 import { flowsOf, MODES, openScene, POLICIES, serverPolicy, whenAdmitting, type Fault, type Scene } from './scene.ts';
 
 for (const mode of MODES) {
@@ -74,7 +74,7 @@ function faultsOf({ cluster, members: [one, two] }: Scene): Readonly<Record<stri
 async function enforced(flows: readonly Flow[]): Promise<void> {
   const { from, host, port } = flows.find(({ verdict, transport }) => verdict === 'denied' && transport === 'tcp')!;
   await waitFor('the policy to be enforced', async () => {
-    return (await from.actor.do({ op: 'tcp', host, port, timeoutMs: 500 })) === 'timeout';
+    return (await from.actor.do({ op: 'tcp', host, port, timeoutMs: SILENCE_MS })) === 'timeout';
   });
 }
 

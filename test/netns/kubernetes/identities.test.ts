@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Traffic, type Flow } from '../../harness/traffic.ts';
-import { waitFor } from '../../harness/wait.ts';
+import { SILENCE_MS, waitFor } from '../../harness/wait.ts';
 import { flowsOf, MODES, openScene, POLICIES, PORT, serverPolicy, type Scene } from './scene.ts';
 
 /** Until a change of labels is known on all nodes, that of a busy machine; what it takes is in the output. */
@@ -30,7 +30,7 @@ for (const mode of MODES) {
     }));
     const flows = [...flowsOf(scene), ...ofGuest];
     await waitFor('the policy', async () => {
-      const ask = { op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: 500 } as const;
+      const ask = { op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: SILENCE_MS } as const;
       const answers = await Promise.all([guest, strangers[0]].map(({ actor }) => actor.do(ask)));
       return answers.join() === 'ok,timeout';
     });

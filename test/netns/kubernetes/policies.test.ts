@@ -155,7 +155,7 @@ async function collect(asked: readonly (readonly [string, Actor, string])[]): Pr
   const answers = await Promise.all(
     asked.map(async ([name, actor, host]): Promise<[string, string]> => {
       const results = await Promise.all(
-        (['tcp', 'udp'] as const).map((op) => actor.do({ op, host, port: PORT, timeoutMs: 1_000 })),
+        (['tcp', 'udp'] as const).map((op) => actor.do({ op, host, port: PORT, timeoutMs: 2_000 })),
       );
       return [name, [...new Set(results)].join(' and ')];
     }),
@@ -168,13 +168,9 @@ async function becomes(
   expected: Readonly<Record<string, string>>,
   ask: () => Promise<Record<string, string>>,
 ): Promise<void> {
-  await waitFor(
-    'the policy to be in force',
-    async () => {
-      assert.deepEqual(await ask(), expected);
-      return true;
-    },
-    30_000,
-  );
+  await waitFor('the policy to be in force', async () => {
+    assert.deepEqual(await ask(), expected);
+    return true;
+  });
   assert.deepEqual(await ask(), expected);
 }

@@ -41,7 +41,7 @@ export async function serveFrontends(cluster: Cluster, near: Place, far: Place):
         TRANSPORTS.every((transport) => stdout.includes(`:${nodePort}/${transport.toUpperCase()}`)),
       );
     };
-    await waitFor('the services', hasAll, 30_000);
+    await waitFor('the services', hasAll);
   }
   return frontends.flatMap((frontend) => [
     clusterAddress(frontend),

@@ -1,5 +1,5 @@
 /** Tries a pair, and compares with what the policy means for it. */
-import { waitFor } from '../../harness/wait.ts';
+import { ANSWER_MS, waitFor } from '../../harness/wait.ts';
 import type { Drops } from './drops.ts';
 import type { Family, Pair, Protocol } from './places.ts';
 import type { MatrixPolicy } from './policies.ts';
@@ -35,7 +35,7 @@ function isOwnHost({ source, target }: Pair): boolean {
 }
 
 /** Milliseconds until a packet counts as lost, and until one that should have come counts so. */
-const PATIENCE = { drop: 400, ok: 3_000 } as const;
+const PATIENCE = { drop: 400, ok: ANSWER_MS } as const;
 
 export async function attempt(pair: Pair, way: Way, policy: MatrixPolicy, drops: Drops): Promise<Outcome> {
   const expected = expectation(pair, policy);
@@ -55,10 +55,8 @@ export async function attempt(pair: Pair, way: Way, policy: MatrixPolicy, drops:
 async function unexplained(pair: Pair, { protocol, family }: Way, policy: MatrixPolicy, drops: Drops): Promise<string> {
   try {
     const refusal = pair.target.refusal?.(pair.source);
-    const event = await waitFor(
-      'the event',
-      () => drops.of(pair, protocol, family).find(({ reason }) => refusal === undefined || reason === refusal),
-      5_000,
+    const event = await waitFor('the event', () =>
+      drops.of(pair, protocol, family).find(({ reason }) => refusal === undefined || reason === refusal),
     );
     if (refusal !== undefined) return '';
     if (!/^Policy denied/.test(event.reason)) return `dropped for another reason: ${event.reason}`;
