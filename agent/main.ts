@@ -75,6 +75,7 @@ async function run(flags: Config): Promise<number> {
         collectionMs: config.collectionMs,
         policyMapMax: config.policyMapMax,
         loadBalancing: config.loadBalancing,
+        masquerade: config.masquerade,
         socketLb: { mode: config.socketLb, cgroupRoot: config.cgroupRoot },
         routers: addressesOf(ipam.routers),
         podCidrs: Object.values(config.podCidrs),

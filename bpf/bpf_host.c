@@ -13,6 +13,7 @@
 #include "lib/identity.h"
 #include "lib/maps.h"
 #include "lib/mark.h"
+#include "lib/masquerade.h"
 #include "lib/overlay.h"
 #include "lib/nodeport.h"
 #include "lib/packet.h"
@@ -46,7 +47,7 @@ int from_netdev(struct __sk_buff *skb)
 		return TCX_NEXT;
 	local = local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local)) {
-		int verdict = skb->pkt_type == PACKET_HOST ? service_from_outside(skb, packet) : NOT_A_SERVICE;
+		int verdict = skb->pkt_type == PACKET_HOST ? translated(skb, packet) : NOT_A_SERVICE;
 
 		if (verdict != NOT_A_SERVICE)
 			return verdict;
@@ -73,7 +74,13 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!packet)
 		return NO_SCRATCH;
-	if (host_firewall && is_ip(packet)) {
+	if ((masquerade_ipv4 || masquerade_ipv6) && is_ip(packet) && is_pods_to_world(skb, packet)) {
+		int reason = masquerade(skb, packet);
+
+		if (reason != DROP_NONE)
+			return drop(skb, packet, reason, 0);
+		/* The node forwards it, under whichever address: its own policy has no word in that. */
+	} else if (host_firewall && is_ip(packet)) {
 		int verdict = host_egress(skb, packet);
 
 		if (verdict != TCX_NEXT)

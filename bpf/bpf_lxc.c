@@ -7,6 +7,7 @@
  *   policy_ingress   tail call: what another program has for the pod
  */
 #include "lib/config_endpoint.h"
+#include "lib/config_masquerade.h"
 #include "lib/deny_response.h"
 #include "lib/endpoint.h"
 #include "lib/event.h"
@@ -86,6 +87,20 @@ ALWAYS_INLINE int deny(struct __sk_buff *skb, struct packet *packet, int reason)
 	return bpf_redirect_peer(endpoint_ifindex, 0);
 }
 
+/* Whether the device that it leaves by is to look at it: not when it is an answer, or stays in the cluster for sure. */
+ALWAYS_INLINE bool may_be_to_world(const struct packet *packet)
+{
+	switch (packet->ct_status) {
+	case CT_STATUS_NEW:
+	case CT_STATUS_ESTABLISHED:
+		return may_be_outside(packet->peer_identity);
+	case CT_STATUS_REPLY:
+		return false;
+	default:
+		return true;
+	}
+}
+
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
@@ -144,6 +159,8 @@ int from_container(struct __sk_buff *skb)
 		if (verdict != TC_ACT_UNSPEC)
 			return verdict;
 	}
+	if (masquerades(packet->family) && may_be_to_world(packet))
+		skb->mark = MARK_TO_WORLD;
 	forwarded(skb, packet, TRACE_TO_STACK, remarkable);
 	return TC_ACT_OK;
 }

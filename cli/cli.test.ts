@@ -56,6 +56,7 @@ describe('what changes the agent', () => {
       ['bpf', 'ct', 'flush'],
       ['DELETE /v1/map/weir_ct4', 'DELETE /v1/map/weir_ct6'],
     ],
+    [['bpf', 'nat', 'flush'], ['DELETE /v1/map/weir_nat']],
   ];
   for (const [words, changes] of cases) {
     test(words.join(' '), async () => {

@@ -103,6 +103,27 @@ describe('configuration', () => {
     }
   });
 
+  test('masquerading: off, or with what is left alone; native routing has to be told where pods are', () => {
+    const { except: nothing, ...off } = config(CIDR).masquerade;
+    assert.deepEqual([off, nothing], [{ ipv4: false, ipv6: false, mapMax: 131_072 }, []]);
+    const tunnel = [...CIDR, '--routing-mode', 'tunnel'];
+    assert.equal(config([...tunnel, '--enable-ipv4-masquerade']).masquerade.ipv4, true);
+    assert.throws(() => config([...CIDR, '--enable-ipv6-masquerade']), /--ipv6-native-routing-cidr has to say/);
+    const native = [...CIDR, '--enable-ipv4-masquerade', '--ipv4-native-routing-cidr'];
+    const { except } = config([
+      ...native,
+      '10.0.0.0/8',
+      '--non-masquerade-cidrs',
+      '192.0.2.0/24,2001:db8::/32',
+    ]).masquerade;
+    assert.deepEqual(except.map(formatCidr), ['10.0.0.0/8', '192.0.2.0/24', '2001:db8::/32']);
+    assert.throws(() => config([...native, 'fd00::/8']), {
+      code: 'CONFIG_INVALID',
+      field: '--ipv4-native-routing-cidr',
+    });
+    assert.throws(() => config([...tunnel, '--non-masquerade-cidrs', 'x']), { field: '--non-masquerade-cidrs' });
+  });
+
   test('connections are collected every half minute, unless somebody wants it otherwise', () => {
     assert.equal(config(CIDR).collectionMs, 30_000);
     assert.equal(config([...CIDR, '--conntrack-gc-interval', '2m']).collectionMs, 120_000);

@@ -62,6 +62,15 @@ export interface Config {
     readonly externalClusterIp: boolean;
     readonly rejectWithoutBackend: boolean;
   };
+  /** Pods' packets to the world leave under the node's address. */
+  readonly masquerade: {
+    readonly ipv4: boolean;
+    readonly ipv6: boolean;
+    /** Prefixes to which they go under the pods' own. */
+    readonly except: readonly Cidr[];
+    /** Entries of the map of translations. */
+    readonly mapMax: number;
+  };
   readonly labelRules: readonly string[];
   readonly policyEnforcement: 'default' | 'always' | 'never';
   readonly allowLocalhost: 'auto' | 'always' | 'policy';
@@ -270,6 +279,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     socketLb: reader.oneOf('bpf-lb-sock', ['auto', 'true', 'false']),
     cgroupRoot: reader.optional('cgroup-root'),
     loadBalancing: readLoadBalancing(reader),
+    masquerade: readMasquerade(reader),
     labelRules: reader.list('labels'),
     policyEnforcement: reader.oneOf('policy-enforcement', ['default', 'always', 'never']),
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
@@ -322,6 +332,29 @@ function readEvents(reader: Reader): EventConfig {
     flags: flags.reduce((bits, flag) => bits | (1 << TCP_FLAGS.indexOf(flag)), 0),
     rate,
     burst: burst === 0 ? rate : burst,
+  });
+}
+
+function readMasquerade(reader: Reader): Config['masquerade'] {
+  const native = reader.oneOf('routing-mode', ['tunnel', 'native']) === 'native';
+  const family = (version: 4 | 6): { readonly on: boolean; readonly routed: readonly Cidr[] } => {
+    const [flag, name] = [`enable-ipv${version}-masquerade`, `ipv${version}-native-routing-cidr`] as const;
+    const on = reader.flag(flag);
+    const text = reader.optional(name);
+    // Pods of nodes that nobody has announced yet would be taken for the world.
+    if (on && native && text === undefined)
+      reader.fail(flag, `with --routing-mode native, --${name} has to say where pods are routed`);
+    const cidr = text === undefined ? undefined : reader.check(name, () => parseCidr(text));
+    if (cidr !== undefined && cidr.address.family !== version) reader.fail(name, `${text} is not of IPv${version}`);
+    return { on, routed: cidr === undefined ? [] : [cidr] };
+  };
+  const [ipv4, ipv6] = [family(4), family(6)];
+  const named = reader
+    .list('non-masquerade-cidrs')
+    .map((text) => reader.check('non-masquerade-cidrs', () => parseCidr(text)));
+  return Object.freeze({
+    ...{ ipv4: ipv4.on, ipv6: ipv6.on, except: [...ipv4.routed, ...ipv6.routed, ...named] },
+    mapMax: reader.number('bpf-nat-global-max', 1024, 16_777_216),
   });
 }
 

@@ -175,6 +175,32 @@ export const OPTIONS = [
     help: 'native: make routes to the pods of nodes that share a network with this one',
   },
   {
+    name: 'enable-ipv4-masquerade',
+    kind: 'flag',
+    help: "pods' IPv4 packets leave the cluster under the address of the node, by --devices",
+  },
+  { name: 'enable-ipv6-masquerade', kind: 'flag', help: 'likewise for IPv6' },
+  {
+    name: 'ipv4-native-routing-cidr',
+    kind: 'text',
+    value: 'CIDR',
+    help: "where the network routes pods' IPv4 addresses: never masqueraded; must be given when it is native routing",
+  },
+  { name: 'ipv6-native-routing-cidr', kind: 'text', value: 'CIDR', help: 'likewise for IPv6' },
+  {
+    name: 'non-masquerade-cidrs',
+    kind: 'list',
+    value: 'CIDRS',
+    help: 'more prefixes to which pods send under their own addresses; link-local ones are among them',
+  },
+  {
+    name: 'bpf-nat-global-max',
+    kind: 'text',
+    value: 'NUMBER',
+    default: '131072',
+    help: 'entries for connections that go on under the address of the node, two each',
+  },
+  {
     name: 'bpf-lb-sock',
     kind: 'text',
     value: 'MODE',

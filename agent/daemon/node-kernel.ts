@@ -48,6 +48,9 @@ export interface NodeKernel extends AsyncDisposable {
   readonly mtu: number;
   /** The cgroup whose sockets get services translated; undefined: packets do. */
   readonly socketCgroup: string | undefined;
+  readonly masquerade: MasqueradeSettings;
+  /** Forgets connections that go on under addresses which are not among these, the node's own. */
+  keepTranslations(addresses: readonly Address[]): Promise<void>;
   /** Entries that each endpoint's policy map holds. */
   readonly policyMapMax: number;
   /** Endpoints all of whose traffic is dropped because their policy does not fit. */
@@ -83,6 +86,16 @@ export interface EventSettings {
   readonly burst: number;
 }
 
+/** Whose packets leave the node under its own address. */
+export interface MasqueradeSettings {
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  /** Where pods' packets go under the pods' own addresses. */
+  readonly except: readonly Cidr[];
+  /** Entries of the map of translations, two a connection. */
+  readonly mapMax: number;
+}
+
 /** How services are translated packet by packet. */
 export interface LbSettings {
   /** Places of Maglev's tables; undefined: clients from outside are spread at random. */
@@ -111,6 +124,7 @@ export interface KernelSettings {
   readonly socketLb: SocketLbSettings;
   /** How services are translated packet by packet. */
   readonly loadBalancing: LbSettings;
+  readonly masquerade: MasqueradeSettings;
   /** The router's addresses: the host's towards pods, and the pods' gateways. */
   readonly routers: readonly Address[];
   readonly podCidrs: readonly Cidr[];

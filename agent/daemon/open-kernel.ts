@@ -1,5 +1,6 @@
 import { AGGREGATE_LOW, AGGREGATE_MEDIUM, AGGREGATE_NONE } from '../../bpf/gen/constants.ts';
 import { ConntrackGc } from '../datapath/conntrack-gc.ts';
+import { requireSeparatePorts } from '../datapath/local-ports.ts';
 import { KernelNode } from '../datapath/kernel-node.ts';
 import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
 import { socketCgroup } from '../datapath/socket-cgroup.ts';
@@ -36,11 +37,12 @@ export async function openKernel(
     settings;
   const cgroup = socketCgroup(settings.socketLb);
   const { maglevTableSize, externalClusterIp, rejectWithoutBackend } = settings.loadBalancing;
+  const { masquerade } = settings;
   await using undo = new AsyncDisposableStack();
   const node = undo.use(
     await KernelNode.open({
       ...{ bpfRoot, objects: bpfObjects, devices, routers, podCidrs, routing, hostFirewall, monotonic, warmPrograms },
-      sizes: { weir_policy: policyMapMax },
+      sizes: { weir_policy: policyMapMax, weir_nat: masquerade.mapMax },
       onError: (error) => onError('programs cannot be loaded ahead', error),
       settings: {
         ...eventSettings(settings.events),
@@ -48,7 +50,10 @@ export async function openKernel(
         externalClusterIp: externalClusterIp ? 1 : 0,
         rejectWithoutBackend: rejectWithoutBackend ? 1 : 0,
         ...(maglevTableSize !== undefined && { maglevTableSize }),
+        masqueradeIpv4: masquerade.ipv4 ? 1 : 0,
+        masqueradeIpv6: masquerade.ipv6 ? 1 : 0,
       },
+      nonMasquerade: masquerade.except,
       ...(mtu !== undefined && { mtu }),
       ...(cgroup !== undefined && { cgroup }),
     }),
@@ -63,11 +68,12 @@ export async function openKernel(
   );
   let watcher: CollectionWatcher | undefined;
   const collector = new ConntrackGc({
-    ...{ maps: node.maps.conntrack, clock, monotonic, intervalMs: settings.collectionMs },
+    ...{ maps: [...node.maps.conntrack, node.maps.nat], clock, monotonic, intervalMs: settings.collectionMs },
     onBegin: (at) => watcher?.begin(at),
     onCollected: (_collection, at) => watcher?.end(at),
     onError: (error) => onError('expired connections cannot be collected', error),
   });
+  complainOfPorts(onError);
   collector.start();
   undo.defer(() => collector.stop());
   const losses = new EventLosses(node.maps.get('weir_event_accounts'), clock, (missed) => events.miss(missed));
@@ -84,6 +90,8 @@ export async function openKernel(
     devices: node.network.devices.map(({ name }) => name),
     mtu: node.network.mtu,
     policyMapMax,
+    masquerade,
+    keepTranslations: (addresses) => node.maps.nat.keepAddresses(addresses),
     lockdowns: () => node.endpoints.lockdowns(),
     maps: () => node.catalogue.list(),
     dump: async (name) => ({ path: name, cache: await node.catalogue.dump(name) }),
@@ -105,16 +113,24 @@ function eventSettings({ drops, verdicts, traces, aggregation, flags, ...limits 
   };
 }
 
+/** Most nodes have the kernel's default, which is fine; the others work on, with answers that may be mixed up. */
+function complainOfPorts(onError: (message: string, error: unknown) => void): void {
+  try {
+    requireSeparatePorts();
+  } catch (error) {
+    onError('connections under the address of the node may get in the way of its own', error);
+  }
+}
+
 /** Only connections may be forgotten: what else maps hold, policy and delivery need. */
 async function flush({ maps }: KernelNode, name: string): Promise<void> {
-  const index = ['weir_ct4', 'weir_ct6'].indexOf(name);
-  const conntrack = maps.conntrack[index];
-  if (conntrack !== undefined) {
-    await conntrack.flush();
-    return;
+  const connections = { weir_ct4: maps.conntrack[0], weir_ct6: maps.conntrack[1], weir_nat: maps.nat };
+  const map = Object.entries(connections).find(([known]) => known === name)?.[1];
+  if (map === undefined) {
+    throw new WeirError('REQUEST_INVALID', 'cannot be emptied', {
+      object: `map ${name}`,
+      remedy: `empty ${Object.keys(connections).join(', ')}`,
+    });
   }
-  throw new WeirError('REQUEST_INVALID', 'cannot be emptied', {
-    object: `map ${name}`,
-    remedy: 'empty weir_ct4 or weir_ct6',
-  });
+  await map.flush();
 }

@@ -160,7 +160,12 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   });
   const nodeAddresses = new NodeAddresses({
     ...{ ipcache, clock, always: addressesOf(ipam.routers) },
-    onChange: (addresses) => services.setNode(lbNode(config.nodeName, addresses, families)),
+    onChange: (addresses) => {
+      services.setNode(lbNode(config.nodeName, addresses, families));
+      kernel.keepTranslations(addresses).catch((error: unknown) => {
+        logger.error({ err: error }, `connections under lost addresses cannot be forgotten: ${errorText(error)}`);
+      });
+    },
   });
   const host = new HostEndpoint(manager, config.hostFirewall ? kernel.hostLink : undefined);
   const health = new Health(clock);

@@ -59,6 +59,8 @@ export class FakeKernel implements NodeKernel {
   };
   readonly serviceChanges: LbChanges[] = [];
   readonly socketCgroup = undefined;
+  readonly masquerade = { ipv4: false, ipv6: false, except: [], mapMax: 0 };
+  readonly keepTranslations = () => Promise.resolve();
   readonly services: NodeKernel['services'] = {
     known: () => Promise.resolve({ frontends: [], backends: [] }),
     apply: (changes) => {

@@ -2,7 +2,7 @@ import type { Clock } from '../model/clock.ts';
 import type { Collection, Connection, ConntrackMap } from './maps/conntrack.ts';
 
 export interface ConntrackGcOptions {
-  readonly maps: readonly ConntrackMap[];
+  readonly maps: readonly Pick<ConntrackMap, 'collect'>[];
   readonly clock: Clock;
   /** Nanoseconds of CLOCK_MONOTONIC, by which the kernel's entries expire. */
   readonly monotonic: () => bigint;

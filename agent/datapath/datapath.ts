@@ -298,11 +298,12 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     await this.#forget(addresses);
   }
 
-  /** Forgets the connections of addresses that nobody has: the next owner must not inherit verdicts. */
+  /** Forgets the connections of addresses that nobody has: the next owner must inherit neither verdicts nor answers. */
   async #forget(addresses: readonly Address[]): Promise<void> {
     const { maps } = this.#options;
     const free = addresses.filter((address) => maps.lxc.get(address) === undefined);
     for (const conntrack of maps.conntrack) await conntrack.deleteLocal(free);
+    await maps.nat.deleteClients(free);
   }
 
   #installed(id: EndpointId): OpenPolicy {

@@ -8,6 +8,7 @@ import { Devices } from './devices.ts';
 import { Loader, type ProgramSettings } from './loader.ts';
 import { MapCatalogue } from './maps/catalogue.ts';
 import { writeNodeConfig } from './maps/nodeconfig.ts';
+import { NonMasqueradeMap } from './maps/non-masquerade.ts';
 import { NodeMaps, type MapSizes } from './node-maps.ts';
 import { RemoteNodeMaps } from './maps/remote-nodes.ts';
 import { NodeRoutes } from './node-routes.ts';
@@ -33,6 +34,8 @@ export interface KernelNodeOptions {
   /** The cgroup v2 whose sockets get services translated; absent: packets do. */
   readonly cgroup?: string;
   readonly settings?: ProgramSettings;
+  /** Prefixes to which pods send under their own addresses, whatever the settings say of all others. */
+  readonly nonMasquerade?: readonly Cidr[];
   readonly sizes?: MapSizes;
   /** How many sets of endpoints' programs to load ahead; about 0.6 MB each, most of it the kernel's. */
   readonly warmPrograms?: number;
@@ -69,6 +72,8 @@ export class KernelNode implements Disposable {
     using undo = new DisposableStack();
     const pins = new Pins(options.bpfRoot);
     const maps = undo.use(NodeMaps.open(pins, options.sizes));
+    const nonMasquerade = new NonMasqueradeMap(maps.get('weir_non_masquerade'), options.nonMasquerade ?? []);
+    nonMasquerade.open();
     const loader = await Loader.create(options.objects, pins, maps, options.settings);
     const network = setUpNode(options);
     loader.settings = { ...loader.settings, ...tunnelSettings(network, options.routing) };
@@ -111,6 +116,7 @@ export class KernelNode implements Disposable {
     const nodes = new KernelRemoteNodes(
       new RemoteNodeMaps({ tunnel: maps.get('weir_tunnel'), nodes: maps.get('weir_nodes') }),
       new NodeRoutes({ routing, routers, hostIfIndex: network.host.index, mtu: network.mtu }),
+      nonMasquerade,
     );
     return new KernelNode({ network, maps, endpoints, catalogue, nodes }, undo.move());
   }

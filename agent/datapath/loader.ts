@@ -51,6 +51,8 @@ export type ProgramSettings = Partial<
     | 'maglevTableSize'
     | 'externalClusterIp'
     | 'rejectWithoutBackend'
+    | 'masqueradeIpv4'
+    | 'masqueradeIpv6'
   >
 >;
 

@@ -6,6 +6,7 @@ import { ConntrackMap } from './maps/conntrack.ts';
 import { IpcacheMap } from './maps/ipcache.ts';
 import { LbMaps } from './maps/lb-maps.ts';
 import { LxcMap } from './maps/lxc.ts';
+import { NatMap } from './maps/nat.ts';
 import { RevisionMap } from './maps/revision.ts';
 import type { Pins } from './pins.ts';
 
@@ -22,6 +23,7 @@ export class NodeMaps implements Disposable {
   readonly call: CallMap;
   readonly revisions: RevisionMap;
   readonly conntrack: readonly ConntrackMap[];
+  readonly nat: NatMap;
   readonly services: LbMaps;
   readonly #maps: ReadonlyMap<MapName, BpfMap>;
 
@@ -32,6 +34,7 @@ export class NodeMaps implements Disposable {
     this.revisions = new RevisionMap(this.get('weir_revision'));
     this.ipcache = new IpcacheMap(this.get('weir_ipcache'), () => this.revisions.raiseNode());
     this.conntrack = [new ConntrackMap(4, this.get('weir_ct4')), new ConntrackMap(6, this.get('weir_ct6'))];
+    this.nat = new NatMap(this.get('weir_nat'));
     this.services = new LbMaps({
       services: this.get('weir_lb_services'),
       backends: this.get('weir_lb_backends'),

@@ -85,6 +85,7 @@ export const ERROR_CATALOGUE = {
   SERVICE_NOT_FOUND: { status: 404, remedy: 'list the services with `weir service list`' },
   FRONTEND_TAKEN: { status: 409, remedy: 'give the services different addresses, or different ports' },
   IDS_EXHAUSTED: { status: 502, remedy: 'remove services that are not used' },
+  PORTS_OVERLAP: { status: 500, remedy: 'let net.ipv4.ip_local_port_range end earlier' },
 
   // State on disk
   STATE_CORRUPT: {

@@ -70,6 +70,10 @@ export interface BpfHostConfig {
   readonly externalClusterIp: number;
   /** Entries of a frontend's Maglev table: a prime (32 bits, host order) */
   readonly maglevTableSize: number;
+  /** 1: pods' IPv4 packets leave the cluster under the node's address (8 bits) */
+  readonly masqueradeIpv4: number;
+  /** 1: pods' IPv6 packets leave the cluster under the node's address (8 bits) */
+  readonly masqueradeIpv6: number;
 }
 
 /** Where the variables of `bpf_host.o` lie in its config section. */
@@ -100,10 +104,12 @@ export const bpfHostConfigVariables = {
   rejectWithoutBackend: { offset: 81, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
   externalClusterIp: { offset: 82, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
   maglevTableSize: { offset: 84, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
+  masqueradeIpv4: { offset: 88, size: 1, type: 'number', description: "1: pods' IPv4 packets leave the cluster under the node's address" },
+  masqueradeIpv6: { offset: 89, size: 1, type: 'number', description: "1: pods' IPv6 packets leave the cluster under the node's address" },
 } as const satisfies Record<keyof BpfHostConfig, ConfigVariable>;
 
 /** Bytes of the config section of `bpf_host.o`. */
-export const bpfHostConfigSize = 88;
+export const bpfHostConfigSize = 90;
 
 /** Writes the given variables over the initial value of the config section; the others keep their defaults. */
 export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig>): void {
@@ -133,6 +139,8 @@ export function writeBpfHostConfig(view: DataView, values: Partial<BpfHostConfig
   if (values.rejectWithoutBackend !== undefined) view.setUint8(81, values.rejectWithoutBackend);
   if (values.externalClusterIp !== undefined) view.setUint8(82, values.externalClusterIp);
   if (values.maglevTableSize !== undefined) view.setUint32(84, values.maglevTableSize, true);
+  if (values.masqueradeIpv4 !== undefined) view.setUint8(88, values.masqueradeIpv4);
+  if (values.masqueradeIpv6 !== undefined) view.setUint8(89, values.masqueradeIpv6);
 }
 
 /** Config of `bpf_lxc.o`; numbers in host order, whatever their order in memory. */
@@ -191,6 +199,10 @@ export interface BpfLxcConfig {
   readonly hostMac: Uint8Array;
   /** Interface index of the host's end of the veth pair (32 bits, host order) */
   readonly endpointIfindex: number;
+  /** 1: pods' IPv4 packets leave the cluster under the node's address (8 bits) */
+  readonly masqueradeIpv4: number;
+  /** 1: pods' IPv6 packets leave the cluster under the node's address (8 bits) */
+  readonly masqueradeIpv6: number;
   /** 1: answer with an ICMP error when a service has no backend; 0: only drop (8 bits) */
   readonly rejectWithoutBackend: number;
   /** 1: clients from outside may use cluster addresses (8 bits) */
@@ -228,8 +240,10 @@ export const bpfLxcConfigVariables = {
   endpointMac: { offset: 96, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
   hostMac: { offset: 104, size: 8, type: 'Uint8Array', description: "MAC address of the host's end of the veth pair: what the pod's gateway answers with" },
   endpointIfindex: { offset: 112, size: 4, type: 'number', description: "Interface index of the host's end of the veth pair" },
-  rejectWithoutBackend: { offset: 116, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
-  externalClusterIp: { offset: 117, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
+  masqueradeIpv4: { offset: 116, size: 1, type: 'number', description: "1: pods' IPv4 packets leave the cluster under the node's address" },
+  masqueradeIpv6: { offset: 117, size: 1, type: 'number', description: "1: pods' IPv6 packets leave the cluster under the node's address" },
+  rejectWithoutBackend: { offset: 118, size: 1, type: 'number', description: "1: answer with an ICMP error when a service has no backend; 0: only drop" },
+  externalClusterIp: { offset: 119, size: 1, type: 'number', description: "1: clients from outside may use cluster addresses" },
   maglevTableSize: { offset: 120, size: 4, type: 'number', description: "Entries of a frontend's Maglev table: a prime" },
 } as const satisfies Record<keyof BpfLxcConfig, ConfigVariable>;
 
@@ -265,8 +279,10 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 96, 6);
   if (values.hostMac !== undefined) writeBytes(view, values.hostMac, 104, 6);
   if (values.endpointIfindex !== undefined) view.setUint32(112, values.endpointIfindex, true);
-  if (values.rejectWithoutBackend !== undefined) view.setUint8(116, values.rejectWithoutBackend);
-  if (values.externalClusterIp !== undefined) view.setUint8(117, values.externalClusterIp);
+  if (values.masqueradeIpv4 !== undefined) view.setUint8(116, values.masqueradeIpv4);
+  if (values.masqueradeIpv6 !== undefined) view.setUint8(117, values.masqueradeIpv6);
+  if (values.rejectWithoutBackend !== undefined) view.setUint8(118, values.rejectWithoutBackend);
+  if (values.externalClusterIp !== undefined) view.setUint8(119, values.externalClusterIp);
   if (values.maglevTableSize !== undefined) view.setUint32(120, values.maglevTableSize, true);
 }
 

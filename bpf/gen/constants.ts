@@ -2,6 +2,7 @@
 
 // enum mark
 export const MARK_KIND = 3840;
+export const MARK_TO_WORLD = 1536;
 export const MARK_TO_PROXY = 512;
 export const MARK_PROXY = 2560;
 export const MARK_PROXY_EGRESS = 2816;
@@ -111,8 +112,13 @@ export const LB_SOURCE_STATIC_BITS = 32;
 // enum lb_maglev_size
 export const LB_MAGLEV_CHUNK = 128;
 
-// enum lb_snat_port
-export const LB_SNAT_FIRST_PORT = 61000;
+// enum nat_way
+export const NAT_OUT = 0;
+export const NAT_IN = 1;
+
+// enum nat_ports
+export const NAT_FIRST_PORT = 61000;
+export const NAT_PORTS = 4536;
 
 // enum lb_kind
 export const LB_CLUSTER_IP = 0;

@@ -772,68 +772,93 @@ export const lbSockFlowKey: Codec<LbSockFlowKey> = {
 /** Offsets of the fields of `struct lb_sock_flow_key`, in bytes. */
 export const lbSockFlowKeyOffset = { cookie: 0, service: 8 } as const;
 
-/** `struct lb_snat_key`, 24 bytes. */
-export interface LbSnatKey {
+/** `struct nat_key`, 44 bytes. */
+export interface NatKey {
   /** 16 bytes, at 0 */
-  readonly backend: Uint8Array;
-  /** 16 bits, network order in memory, at 16 */
-  readonly backendPort: number;
-  /** 16 bits, network order in memory, at 18 */
-  readonly port: number;
-  /** 8 bits, at 20 */
-  readonly protocol: number;
-  /** 8 bits, at 21 */
-  readonly family: number;
-}
-
-export const lbSnatKey: Codec<LbSnatKey> = {
-  size: 24,
-  read: (view, at = 0) => ({
-    backend: readBytes(view, at, 16),
-    backendPort: view.getUint16(at + 16, false),
-    port: view.getUint16(at + 18, false),
-    protocol: view.getUint8(at + 20),
-    family: view.getUint8(at + 21),
-  }),
-  write: (view, value, at = 0) => {
-    clear(view, at, 24);
-    writeBytes(view, value.backend, at, 16);
-    view.setUint16(at + 16, value.backendPort, false);
-    view.setUint16(at + 18, value.port, false);
-    view.setUint8(at + 20, value.protocol);
-    view.setUint8(at + 21, value.family);
-  },
-};
-
-/** Offsets of the fields of `struct lb_snat_key`, in bytes. */
-export const lbSnatKeyOffset = { backend: 0, backendPort: 16, port: 18, protocol: 20, family: 21 } as const;
-
-/** `struct lb_snat`, 20 bytes. */
-export interface LbSnat {
-  /** 16 bytes, at 0 */
-  readonly client: Uint8Array;
-  /** 16 bits, network order in memory, at 16 */
-  readonly clientPort: number;
-  /** 16 bits, host order, at 18 */
+  readonly remote: Uint8Array;
+  /** 16 bytes, at 16 */
+  readonly local: Uint8Array;
+  /** 16 bits, network order in memory, at 32 */
+  readonly remotePort: number;
+  /** 16 bits, network order in memory, at 34 */
+  readonly localPort: number;
+  /** 16 bits, host order, at 36 */
   readonly service: number;
+  /** 8 bits, at 38 */
+  readonly protocol: number;
+  /** 8 bits, at 39 */
+  readonly family: number;
+  /** 8 bits, at 40 */
+  readonly way: number;
 }
 
-export const lbSnat: Codec<LbSnat> = {
-  size: 20,
+export const natKey: Codec<NatKey> = {
+  size: 44,
   read: (view, at = 0) => ({
-    client: readBytes(view, at, 16),
-    clientPort: view.getUint16(at + 16, false),
-    service: view.getUint16(at + 18, true),
+    remote: readBytes(view, at, 16),
+    local: readBytes(view, at + 16, 16),
+    remotePort: view.getUint16(at + 32, false),
+    localPort: view.getUint16(at + 34, false),
+    service: view.getUint16(at + 36, true),
+    protocol: view.getUint8(at + 38),
+    family: view.getUint8(at + 39),
+    way: view.getUint8(at + 40),
   }),
   write: (view, value, at = 0) => {
-    writeBytes(view, value.client, at, 16);
-    view.setUint16(at + 16, value.clientPort, false);
-    view.setUint16(at + 18, value.service, true);
+    clear(view, at, 44);
+    writeBytes(view, value.remote, at, 16);
+    writeBytes(view, value.local, at + 16, 16);
+    view.setUint16(at + 32, value.remotePort, false);
+    view.setUint16(at + 34, value.localPort, false);
+    view.setUint16(at + 36, value.service, true);
+    view.setUint8(at + 38, value.protocol);
+    view.setUint8(at + 39, value.family);
+    view.setUint8(at + 40, value.way);
   },
 };
 
-/** Offsets of the fields of `struct lb_snat`, in bytes. */
-export const lbSnatOffset = { client: 0, clientPort: 16, service: 18 } as const;
+/** Offsets of the fields of `struct nat_key`, in bytes. */
+export const natKeyOffset = { remote: 0, local: 16, remotePort: 32, localPort: 34, service: 36, protocol: 38, family: 39, way: 40 } as const;
+
+/** `struct nat_entry`, 40 bytes. */
+export interface NatEntry {
+  /** 64 bits, host order, at 0 */
+  readonly expires: bigint;
+  /** 16 bytes, at 8 */
+  readonly addr: Uint8Array;
+  /** 16 bits, network order in memory, at 24 */
+  readonly port: number;
+  /** 16 bits, host order, at 26 */
+  readonly service: number;
+  /** 32 bits, host order, at 28 */
+  readonly touched: number;
+  /** 8 bits, at 32 */
+  readonly flags: number;
+}
+
+export const natEntry: Codec<NatEntry> = {
+  size: 40,
+  read: (view, at = 0) => ({
+    expires: view.getBigUint64(at, true),
+    addr: readBytes(view, at + 8, 16),
+    port: view.getUint16(at + 24, false),
+    service: view.getUint16(at + 26, true),
+    touched: view.getUint32(at + 28, true),
+    flags: view.getUint8(at + 32),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 40);
+    view.setBigUint64(at, value.expires, true);
+    writeBytes(view, value.addr, at + 8, 16);
+    view.setUint16(at + 24, value.port, false);
+    view.setUint16(at + 26, value.service, true);
+    view.setUint32(at + 28, value.touched, true);
+    view.setUint8(at + 32, value.flags);
+  },
+};
+
+/** Offsets of the fields of `struct nat_entry`, in bytes. */
+export const natEntryOffset = { expires: 0, addr: 8, port: 24, service: 26, touched: 28, flags: 32 } as const;
 
 /** `struct fragment_key`, 40 bytes. */
 export interface FragmentKey {

@@ -28,6 +28,14 @@ ALWAYS_INLINE __u32 identity_of_destination(__u8 family, const union addr *addre
 	return info && info->identity != IDENTITY_UNKNOWN ? info->identity : world(family);
 }
 
+/* Whether an identity may be that of somebody outside of the cluster. An API server's address may be a node's, or not. */
+ALWAYS_INLINE bool may_be_outside(__u32 identity)
+{
+	return identity == IDENTITY_WORLD || identity == IDENTITY_WORLD_IPV4 || identity == IDENTITY_WORLD_IPV6 ||
+	       identity == IDENTITY_KUBE_APISERVER ||
+	       (identity >= IDENTITY_LOCAL_FIRST && identity <= IDENTITY_LOCAL_LAST);
+}
+
 /*
  * A source address is a claim. Traffic from anywhere may carry the node's address after masquerading, so an address alone
  * never makes its sender the host: it is the world that was translated.

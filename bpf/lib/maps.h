@@ -176,22 +176,24 @@ struct {
 	__type(value, struct lb_last);
 } weir_lb_sock_flows SEC(".maps");
 
+/* Two entries a connection, which are looked up together, so that they grow old together. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, struct lb_snat_key);
-	__type(value, struct lb_snat);
-} weir_lb_snat SEC(".maps");
+	__type(key, struct nat_key);
+	__type(value, struct nat_entry);
+} weir_nat SEC(".maps");
 
-/* This node's port, in host order, by the connection of a client from outside. */
+/* Prefixes to which pods send under their own addresses; keys as those of weir_ipcache. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__type(key, struct lb_flow_key);
+	__type(key, struct ipcache_key);
 	__type(value, __u32);
-} weir_lb_snat_ports SEC(".maps");
+} weir_non_masquerade SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -11,6 +11,7 @@
 #include "icmp_error.h"
 #include "identity.h"
 #include "lb_snat.h"
+#include "masquerade.h"
 #include "maps.h"
 #include "overlay.h"
 #include "packet.h"
@@ -55,24 +56,21 @@ ALWAYS_INLINE int reject_from_outside(struct __sk_buff *skb, const struct packet
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-/* A TC verdict for a packet from the network that goes to a frontend; NOT_A_SERVICE for all others, which it leaves alone. */
+/*
+ * A TC verdict for a packet from the network that goes to a frontend; NOT_A_SERVICE for all others, which it leaves alone. The
+ * packet has been parsed.
+ */
 OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	const struct endpoint_info *local;
 	struct lb_service_key key BY_WORDS;
 	const struct lb_service *service;
 	const struct lb_socket *backend;
-	int reason, verdict;
+	int reason;
 
 	/* What cannot be parsed is not for a service, and the host's to refuse. */
-	if (parse(skb, packet) != DROP_NONE || is_never_asked(packet->family, &packet->flow.destination))
+	if (is_never_asked(packet->family, &packet->flow.destination))
 		return NOT_A_SERVICE;
-	/* Pods of other nodes answer through the tunnel, if there is one. */
-	if (!tunnel || !tunnel_to_endpoint(packet->family, &packet->flow.source)) {
-		verdict = answer_of_remote_backend(skb, packet);
-		if (verdict != TCX_NEXT)
-			return verdict;
-	}
 	frontend_key(packet, &key);
 	__builtin_memcpy(key.addr, &packet->flow.destination, ADDR_BYTES);
 	service = bpf_map_lookup_elem(&weir_lb_services, &key);
@@ -104,4 +102,33 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 		return to_remote_backend(skb, packet);
 	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
 	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
+}
+
+/*
+ * A TC verdict for a packet that the network sent to an address which is no pod's: an answer to what went on under this node's
+ * address, or for a frontend. NOT_A_SERVICE for all others, which it leaves alone.
+ */
+ALWAYS_INLINE int translated(struct __sk_buff *skb, struct packet *packet)
+{
+	int verdict, reason = NOT_MASQUERADED;
+
+	/* What cannot be parsed is nobody's answer and for no service: the host's to refuse. */
+	if (parse(skb, packet) != DROP_NONE)
+		return NOT_A_SERVICE;
+	/* Pods of other nodes answer through the tunnel, if there is one. */
+	if (!tunnel || !tunnel_to_endpoint(packet->family, &packet->flow.source)) {
+		verdict = answer_of_remote_backend(skb, packet);
+		if (verdict != TCX_NEXT)
+			return verdict;
+		if (masquerades(packet->family))
+			reason = answer_of_world(skb, packet);
+	}
+	if (reason == DROP_NONE) {
+		packet->peer_identity = identity_of_source(packet->family, &packet->flow.source);
+		forwarded(skb, packet, TRACE_FROM_NETWORK, false);
+		return call_ingress_policy(skb, packet, packet->peer_endpoint, packet->peer_identity);
+	}
+	if (reason != NOT_MASQUERADED)
+		return drop(skb, packet, reason, 0);
+	return service_from_outside(skb, packet);
 }

@@ -10,6 +10,7 @@
 
 #include "mark.h"
 #include "packet.h"
+#include "sockets.h"
 
 #define TCP_TIME_WAIT_STATE 6
 #define TCP_LISTEN_STATE    10
@@ -23,22 +24,6 @@ ALWAYS_INLINE __u32 fill_loopback(struct bpf_sock_tuple *tuple, __u8 family, __b
 	}
 	tuple->ipv6.daddr[3] = bpf_htonl(1);
 	tuple->ipv6.dport = port;
-	return sizeof(tuple->ipv6);
-}
-
-ALWAYS_INLINE __u32 fill_tuple(struct bpf_sock_tuple *tuple, __u8 family, const struct flow *flow)
-{
-	if (family == FAMILY_IPV4) {
-		tuple->ipv4.saddr = flow->source.v4;
-		tuple->ipv4.daddr = flow->destination.v4;
-		tuple->ipv4.sport = flow->source_port;
-		tuple->ipv4.dport = flow->destination_port;
-		return sizeof(tuple->ipv4);
-	}
-	__builtin_memcpy(tuple->ipv6.saddr, &flow->source, ADDR_BYTES);
-	__builtin_memcpy(tuple->ipv6.daddr, &flow->destination, ADDR_BYTES);
-	tuple->ipv6.sport = flow->source_port;
-	tuple->ipv6.dport = flow->destination_port;
 	return sizeof(tuple->ipv6);
 }
 

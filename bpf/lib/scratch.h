@@ -17,9 +17,18 @@
 #include "maps.h"
 #include "packet.h"
 
+/* What nat_take is about to insert. */
+struct nat_claim {
+	struct flow      answer;
+	struct nat_key   key;
+	struct nat_entry in;
+	struct nat_entry out;
+};
+
 struct scratch {
-	struct packet   packet;
-	struct ct_entry connection; /* what judge_new is about to insert */
+	struct packet    packet;
+	struct ct_entry  connection; /* what judge_new is about to insert */
+	struct nat_claim claim;
 };
 _Static_assert(sizeof(struct scratch) <= SCRATCH_BYTES, "the map's values are of one size for all versions");
 

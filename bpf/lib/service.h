@@ -38,12 +38,27 @@ ALWAYS_INLINE __s64 checksum_change(const union addr *from, const union addr *to
 	return bpf_csum_diff((__be32 *)from, ADDR_BYTES, (__be32 *)to, ADDR_BYTES, 0);
 }
 
+/* Where a port stands in the transport header; the identifier of an ICMP echo is its sender's. */
+ALWAYS_INLINE __u32 port_offset(__u8 family, __u8 protocol, __u8 end)
+{
+	if (is_icmp(family, protocol))
+		return offsetof(struct icmp_header, identifier);
+	return end == END_SOURCE ? offsetof(struct port_header, source) : offsetof(struct port_header, destination);
+}
+
+ALWAYS_INLINE __u32 checksum_offset(__u8 family, __u8 protocol)
+{
+	if (is_icmp(family, protocol))
+		return ICMP_CHECKSUM_OFFSET;
+	return protocol == IPPROTO_UDP ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET;
+}
+
 /* Brings the transport checksum, which covers the addresses too, to the new address and port. */
 ALWAYS_INLINE int correct_transport_checksum(struct __sk_buff *skb, const struct packet *packet, const union addr *from,
 					     const union addr *to, __be16 from_port, __be16 to_port)
 {
 	bool udp = packet->flow.protocol == IPPROTO_UDP;
-	__u32 offset = packet->payload + (udp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET);
+	__u32 offset = packet->payload + checksum_offset(packet->family, packet->flow.protocol);
 	/* In UDP over IPv4, 0 says that there is none, and a sum that comes out as 0 is written otherwise. */
 	__u64 flags = BPF_F_PSEUDO_HDR | (udp ? BPF_F_MARK_MANGLED_0 : 0);
 
@@ -51,7 +66,9 @@ ALWAYS_INLINE int correct_transport_checksum(struct __sk_buff *skb, const struct
 	if (packet->flow.protocol == IPPROTO_SCTP)
 		return from_port == to_port ? DROP_NONE : DROP_UNKNOWN_L4;
 	if (packet->family == FAMILY_IPV4) {
-		if (bpf_l4_csum_replace(skb, offset, from->v4, to->v4, flags | sizeof(ipv4)))
+		/* That of ICMP covers no addresses (RFC 792), that of ICMPv6 does. */
+		if (packet->flow.protocol != IPPROTO_ICMP &&
+		    bpf_l4_csum_replace(skb, offset, from->v4, to->v4, flags | sizeof(ipv4)))
 			return DROP_CSUM_L4;
 	} else {
 		__s64 change = checksum_change(from, to);
@@ -88,7 +105,8 @@ OUT_OF_LINE int rewrite_end(struct __sk_buff *skb, const struct packet *packet N
 		if (reason != DROP_NONE)
 			return reason;
 		if (from_port != port &&
-		    bpf_skb_store_bytes(skb, packet->payload + (end == END_SOURCE ? 0 : sizeof(port)), &port, sizeof(port), 0))
+		    bpf_skb_store_bytes(skb, packet->payload + port_offset(packet->family, flow->protocol, end), &port,
+					sizeof(port), 0))
 			return DROP_WRITE_ERROR;
 	}
 	if (packet->family == FAMILY_IPV4 &&
@@ -212,34 +230,36 @@ OUT_OF_LINE int to_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
 }
 
 /*
- * Lets an ICMP error quote the frontend, which is what the pod's socket knows. The sum of an IPv4 header with its checksum is
- * the same whatever its address; the quoted transport checksum nobody looks at.
+ * Writes one end of what an ICMP error quotes anew: address, port and checksums. The sum of an IPv4 header with its checksum
+ * is the same whatever its address; the quoted transport checksum nobody looks at.
  */
-ALWAYS_INLINE int rewrite_quote(struct __sk_buff *skb, const struct packet *packet, const struct lb_socket *frontend)
+OUT_OF_LINE int rewrite_quote(struct __sk_buff *skb, const struct packet *packet NONNULL,
+			      const struct lb_socket *to NONNULL, __u8 end)
 {
+	const struct flow *inner = &packet->inner;
+	__be16 from_port = end == END_SOURCE ? inner->source_port : inner->destination_port, port = to->port;
 	__u32 checksum = packet->payload + ICMP_CHECKSUM_OFFSET;
 	__u32 quote = packet->payload + sizeof(struct icmp_header);
-	__be16 from_port = packet->inner.destination_port, port = frontend->port;
 	__u32 transport = quote + sizeof(struct ipv6hdr);
-	union addr address;
+	union addr from, address;
 	__u8 first;
 
-	__builtin_memcpy(&address, frontend->addr, ADDR_BYTES);
+	__builtin_memcpy(&from, end == END_SOURCE ? &inner->source : &inner->destination, ADDR_BYTES);
+	__builtin_memcpy(&address, to->addr, ADDR_BYTES);
 	if (packet->family == FAMILY_IPV4) {
 		if (!load(skb, quote, &first, sizeof(first)))
 			return DROP_CT_INVALID_HEADER;
 		transport = quote + (first & 0xf) * 4;
-		if (bpf_l3_csum_replace(skb, quote + IPV4_CHECKSUM_OFFSET, packet->inner.destination.v4, address.v4,
-					sizeof(ipv4)))
+		if (bpf_l3_csum_replace(skb, quote + IPV4_CHECKSUM_OFFSET, from.v4, address.v4, sizeof(ipv4)))
 			return DROP_CSUM_L3;
-	} else if (bpf_l4_csum_replace(skb, checksum, 0, checksum_change(&packet->inner.destination, &address), 0)) {
+	} else if (bpf_l4_csum_replace(skb, checksum, 0, checksum_change(&from, &address), 0)) {
 		return DROP_CSUM_L4;
 	}
 	if (bpf_l4_csum_replace(skb, checksum, from_port, port, sizeof(port)))
 		return DROP_CSUM_L4;
-	if (bpf_skb_store_bytes(skb, quote + address_offset(packet->family, END_DESTINATION), &address,
-				address_bytes(packet->family), 0) ||
-	    bpf_skb_store_bytes(skb, transport + sizeof(port), &port, sizeof(port), 0))
+	if (bpf_skb_store_bytes(skb, quote + address_offset(packet->family, end), &address, address_bytes(packet->family),
+				0) ||
+	    bpf_skb_store_bytes(skb, transport + port_offset(packet->family, inner->protocol, end), &port, sizeof(port), 0))
 		return DROP_WRITE_ERROR;
 	return DROP_NONE;
 }
@@ -283,7 +303,7 @@ OUT_OF_LINE int from_frontend(struct __sk_buff *skb, struct packet *packet NONNU
 	if (!known_frontend(packet, &frontend))
 		return DROP_NO_SERVICE;
 	if (packet->shape & PACKET_ICMP_ERROR)
-		return rewrite_quote(skb, packet, &frontend);
+		return rewrite_quote(skb, packet, &frontend, END_DESTINATION);
 	reason = rewrite_end(skb, packet, &frontend, END_SOURCE);
 	if (reason != DROP_NONE)
 		return reason;

@@ -57,6 +57,7 @@ enum identity_scope {
 /* The kind of a mark stands in these bits, the identity that it carries in the others. */
 enum mark {
 	MARK_KIND         = 0x0f00,
+	MARK_TO_WORLD     = 0x0600, /* a pod's packet that may have to leave under the node's address */
 	MARK_TO_PROXY     = 0x0200, /* a pod's packet for a proxy: the node's routing takes it in */
 	MARK_PROXY        = 0x0a00, /* a proxy's listeners, and what it sends to pods */
 	MARK_PROXY_EGRESS = 0x0b00, /* what a proxy sends to a server for a pod, with the pod's identity */
@@ -406,24 +407,6 @@ struct lb_maglev_key {
 };
 enum lb_maglev_size { LB_MAGLEV_CHUNK = 128 };
 
-/* weir_lb_snat: whose connection it is that goes on under this node's address, by what the backend's answers look like. */
-struct lb_snat_key {
-	__u8   backend[ADDR_BYTES];
-	__be16 backend_port;
-	__be16 port; /* this node's */
-	__u8   protocol;
-	__u8   family;
-	__u8   pad[2];
-};
-_Static_assert(sizeof(struct lb_snat_key) == 24, "hashed as a whole: no implicit padding");
-enum lb_snat_port { LB_SNAT_FIRST_PORT = 61000 };
-
-struct lb_snat {
-	__u8   client[ADDR_BYTES];
-	__be16 client_port;
-	__u16  service; /* lb_service.id */
-};
-
 /* weir_lb_sock_peers: what a socket believes to speak to, by what it speaks to. */
 struct lb_sock_key {
 	__u64  cookie; /* of the socket */
@@ -441,6 +424,45 @@ struct lb_sock_flow_key {
 	__u32 service; /* lb_service.id */
 	__u32 pad;
 };
+
+/* ---- weir_nat: connections that go on under an address of this node ------------------------------------------------------------ */
+
+/*
+ * A connection has two entries: one by what its client sends (NAT_OUT), which says where that goes on from, and one by what
+ * the other side answers (NAT_IN), which says whose it is, and for how long. The second is what makes a port taken: a first
+ * that leads to somebody else's second is worth nothing. Ports of ICMP echo: see struct ct4_key.
+ */
+struct nat_key {
+	__u8   remote[ADDR_BYTES];
+	__u8   local[ADDR_BYTES]; /* NAT_OUT: the client's; NAT_IN: this node's */
+	__be16 remote_port;
+	__be16 local_port;
+	__u16  service; /* NAT_OUT: lb_service.id by which a client from outside came; 0: a pod of this node speaks to the world */
+	__u8   protocol;
+	__u8   family;
+	__u8   way; /* enum nat_way */
+	__u8   pad[3];
+};
+_Static_assert(sizeof(struct nat_key) == 44, "hashed as a whole: no implicit padding");
+
+enum nat_way {
+	NAT_OUT = 0,
+	NAT_IN  = 1,
+};
+
+/* Below are the ports of the node's own sockets: those that they get by themselves end at 60999 (ip_local_port_range). */
+enum nat_ports { NAT_FIRST_PORT = 61000, NAT_PORTS = 65536 - NAT_FIRST_PORT };
+
+struct nat_entry {
+	__u64  expires; /* NAT_IN: nanoseconds of CLOCK_MONOTONIC */
+	__u8   addr[ADDR_BYTES]; /* `local` of the other entry, and its port */
+	__be16 port;
+	__u16  service; /* of the NAT_OUT entry */
+	__u32  touched; /* NAT_IN: low bits of the kernel's jiffies when `expires` was last written */
+	__u8   flags;   /* NAT_IN: enum ct_flags */
+	__u8   pad[7];
+};
+_Static_assert(sizeof(struct nat_entry) == 40, "");
 
 /* ---- weir_fragments: ports of datagrams whose first fragment was seen ----------------------------------------------------- */
 

@@ -7,6 +7,7 @@ import type {
   EndpointMapFields,
   IpcacheMapFields,
   MetricsMapFields,
+  NatMapFields,
   ServiceMapFields,
   SourceRangeMapFields,
   TunnelMapFields,
@@ -25,6 +26,7 @@ import {
   mapListRows,
   mapName,
   metricsRows,
+  natLines,
   sourceRangeRows,
 } from '../tables/maps.ts';
 import { tunnelRows } from '../tables/node.ts';
@@ -41,6 +43,7 @@ export function bpfCommand(runner: Runner): Command {
     .addCommand(ipcacheCommand(runner))
     .addCommand(tunnelCommand(runner))
     .addCommand(conntrackCommand(runner))
+    .addCommand(natCommand(runner))
     .addCommand(endpointMapCommand(runner))
     .addCommand(servicesCommand(runner))
     .addCommand(metricsCommand(runner));
@@ -111,6 +114,33 @@ async function listConnections(context: Context, [endpoint]: readonly string[]):
     const lines = conntrackLines(entries);
     return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
   });
+}
+
+function natCommand(runner: Runner): Command {
+  const list = withOutput(new Command('list'))
+    .alias('ls')
+    .description('list connections that go on under an address of the node: what leaves, and what answers look like');
+  const flush = new Command('flush').description(
+    'forget all of them; to their servers, those still alive begin anew from another port',
+  );
+  return new Command('nat')
+    .description('translation to addresses of the node')
+    .addCommand(
+      runner.action(list, async (context) => {
+        const entries = await dumpMap<NatMapFields>(context, 'weir_nat');
+        await context.print(entries, () =>
+          natLines(entries)
+            .map((line) => `${line}\n`)
+            .join(''),
+        );
+      }),
+    )
+    .addCommand(
+      runner.action(flush, async (context) => {
+        await context.client.flushMap('weir_nat');
+        await context.write('Flushed all NAT entries\n');
+      }),
+    );
 }
 
 /** Addresses of an endpoint, as text. */

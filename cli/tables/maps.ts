@@ -7,6 +7,7 @@ import type {
   EndpointMapFields,
   IpcacheMapFields,
   MetricsMapFields,
+  NatMapFields,
   ServiceMapFields,
   SourceRangeMapFields,
 } from '../../agent/api/models.ts';
@@ -115,6 +116,24 @@ export function conntrackLines(entries: readonly ConntrackMapFields[]): string[]
       ...(entry['proxy-port'] === 0 ? [] : [`ProxyPort=${entry['proxy-port']}`]),
     ].join(' ');
   });
+}
+
+/** Sorted, so that a connection's two sides of one kind stand together. */
+export function natLines(entries: readonly NatMapFields[]): string[] {
+  return entries
+    .map((entry) => {
+      const local = socketText(entry.local, entry['local-port']);
+      const remote = socketText(entry.remote, entry['remote-port']);
+      const out = entry.direction === 'out';
+      const [way, from, to] = out ? ['OUT', local, remote] : ['IN', remote, local];
+      return [
+        `${protocolName(entry.protocol)} ${way} ${from} -> ${to}`,
+        `XLATE_${out ? 'SRC' : 'DST'} ${socketText(entry.translated, entry['translated-port'])}`,
+        ...(entry.service === 0 ? [] : [`Service=${entry.service}`]),
+        ...(entry['expires-in'] === undefined ? [] : [`expires=${Math.round(entry['expires-in'])}`]),
+      ].join(' ');
+    })
+    .sort();
 }
 
 function socketText(address: string, port: number): string {

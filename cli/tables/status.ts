@@ -61,7 +61,7 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...textRows('Cluster:', clusterText(status)),
     ...textRows('Routing:', routingText(status)),
     ...textRows('Host Routing:', status['host-routing']?.mode),
-    ...textRows('Masquerading:', onOff(status.masquerading?.enabled)),
+    ...masqueradingRows(status),
     ...(options.verbose ? textRows('Clock Source for BPF:', status['clock-source']?.mode) : []),
     ...proxyRows(status),
     ...identityRangeRows(status),
@@ -113,6 +113,13 @@ function socketLbRows({ 'kube-proxy-replacement': replacement }: StatusResponse)
   const socketLb = replacement?.features?.socketLB;
   if (socketLb === undefined) return [];
   return [['Socket LB:', onOff(socketLb.enabled) ?? '', socketLb.cgroup ?? '']];
+}
+
+function masqueradingRows({ masquerading, 'kube-proxy-replacement': replacement }: StatusResponse): Row[] {
+  if (masquerading?.enabled !== true) return textRows('Masquerading:', onOff(masquerading?.enabled));
+  const { mode = '', enabledProtocols, 'snat-exclusion-cidrs': except = [] } = masquerading;
+  const families = `[IPv4: ${onOff(enabledProtocols?.ipv4)}, IPv6: ${onOff(enabledProtocols?.ipv6)}]`;
+  return [['Masquerading:', mode, `[${replacement?.devices?.join(', ') ?? ''}]`, ...except, families]];
 }
 
 function gapRows({ 'policy-gaps': gaps = {} }: StatusResponse): Row[] {

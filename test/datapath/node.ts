@@ -58,6 +58,7 @@ const MAX_ENTRIES: Partial<Record<MapName, number>> = {
   weir_lb_backends: 1024,
   weir_lb_flows: 1024,
   weir_lb_asked: 1024,
+  weir_nat: 32_768,
 };
 
 /** An endpoint of the test node. */
@@ -88,6 +89,8 @@ export interface TestRule {
 export interface Ran {
   readonly verdict: string;
   readonly frame: Buffer;
+  /** skb->mark afterwards. */
+  readonly mark: number;
   /** Mean nanoseconds of one run. */
   readonly nanoseconds: number;
 }
@@ -124,6 +127,9 @@ export interface RunContext {
   readonly sourceIdentity?: number;
   /** The device that brought the packet to this node; 0, as for what the node itself sends, when absent. */
   readonly ingressIfindex?: number;
+  /** The device that the program runs on; loopback when absent. */
+  readonly ifindex?: number;
+  readonly mark?: number;
   readonly repeat?: number;
 }
 
@@ -309,13 +315,18 @@ export function ruleBytes(rule: TestRule): [Uint8Array, Uint8Array] {
 
 /** Offset of `cb` in struct __sk_buff, which lies behind its twelve leading words. */
 const SKB_CB_OFFSET = 48;
+const SKB_MARK_OFFSET = 8;
 const SKB_INGRESS_IFINDEX_OFFSET = 36;
+const SKB_IFINDEX_OFFSET = 40;
 const SKB_BYTES = 192;
 
-function runProgram(fd: number, frame: Uint8Array, { sourceIdentity, ingressIfindex, repeat }: RunContext): Ran {
+function runProgram(fd: number, frame: Uint8Array, run: RunContext): Ran {
+  const { sourceIdentity, ingressIfindex = 0, ifindex = 0, mark = 0, repeat } = run;
   const context = Buffer.alloc(SKB_BYTES);
   if (sourceIdentity !== undefined) context.writeUInt32LE(sourceIdentity, SKB_CB_OFFSET);
-  if (ingressIfindex !== undefined) context.writeUInt32LE(ingressIfindex, SKB_INGRESS_IFINDEX_OFFSET);
+  context.writeUInt32LE(mark, SKB_MARK_OFFSET);
+  context.writeUInt32LE(ingressIfindex, SKB_INGRESS_IFINDEX_OFFSET);
+  context.writeUInt32LE(ifindex, SKB_IFINDEX_OFFSET);
   const result = programTestRun(fd, {
     data: frame,
     context,
@@ -324,6 +335,7 @@ function runProgram(fd: number, frame: Uint8Array, { sourceIdentity, ingressIfin
   return {
     verdict: VERDICT.get(result.returnValue) ?? String(result.returnValue),
     frame: result.data,
+    mark: result.context.readUInt32LE(SKB_MARK_OFFSET),
     nanoseconds: result.durationNs,
   };
 }

@@ -26,7 +26,7 @@ export interface StatusResponse {
   readonly controllers?: ControllerStatuses;
   readonly proxy?: ProxyStatus;
   readonly 'identity-range'?: { readonly 'min-identity'?: number; readonly 'max-identity'?: number };
-  readonly masquerading?: { readonly enabled?: boolean };
+  readonly masquerading?: Masquerading;
   readonly routing?: RoutingStatus;
   readonly 'host-routing'?: { readonly mode?: 'BPF' | 'Legacy' };
   readonly 'clock-source'?: { readonly mode?: 'ktime' | 'jiffies' };
@@ -44,6 +44,14 @@ export interface StatusResponse {
   readonly 'policy-maps'?: Readonly<Record<string, PolicyMapStatus>>;
   /** Weir: RFC 3339 time at which the agent became ready. */
   readonly 'ready-since'?: string;
+}
+
+export interface Masquerading {
+  readonly enabled?: boolean;
+  readonly mode?: 'BPF' | 'iptables';
+  readonly enabledProtocols?: { readonly ipv4?: boolean; readonly ipv6?: boolean };
+  /** Weir: all of them; Cilium has one a family. */
+  readonly 'snat-exclusion-cidrs'?: readonly string[];
 }
 
 export interface KubeProxyReplacement {

@@ -127,6 +127,25 @@ export type EndpointMapFields = {
   readonly host?: boolean;
 };
 
+/** `weir_nat`: one side of a connection that goes on under an address of the node. */
+export type NatMapFields = {
+  /** out: what its client sends; in: what answers look like. */
+  readonly direction: 'out' | 'in';
+  readonly protocol: number;
+  readonly local: string;
+  /** Of ICMP echo, its identifier. */
+  readonly 'local-port': number;
+  readonly remote: string;
+  readonly 'remote-port': number;
+  /** What `local` is on the other side. */
+  readonly translated: string;
+  readonly 'translated-port': number;
+  /** Number of the frontend by which a client from outside came; 0: a pod of this node speaks to the world. */
+  readonly service: number;
+  /** Of `in`: seconds until it is forgotten; negative when it is waiting to be collected. */
+  readonly 'expires-in'?: number;
+};
+
 /** `weir_ct4` and `weir_ct6`: a connection from the view of the endpoint that it belongs to. */
 export type ConntrackMapFields = {
   /** Who opened it: ingress when the remote side did. */

@@ -12,7 +12,7 @@ import { IDENTITY_SCOPE } from '../../model/identity.ts';
 import type { Cluster } from '../cluster.ts';
 import type { DnsControl } from '../names/dns-control.ts';
 import type { NodeAddresses } from '../node-addresses.ts';
-import type { NodeKernel } from '../node-kernel.ts';
+import type { MasqueradeSettings, NodeKernel } from '../node-kernel.ts';
 import type { Health } from '../health.ts';
 import { isPressed, policyMapUses } from '../policy-maps.ts';
 import { nodeElements } from './cluster-model.ts';
@@ -86,7 +86,7 @@ export class DaemonApiAdapter implements DaemonApi {
       },
       ...(this.#parts.dns.listening !== undefined && { proxy: proxyModel(this.#parts.dns.listening) }),
       'host-firewall': { mode: 'Disabled' },
-      masquerading: { enabled: false },
+      masquerading: masqueradingModel(kernel.masquerade),
       encryption: { mode: 'Disabled' },
       'clock-source': { mode: 'ktime' },
       'bpf-maps': { maps: kernel.maps().map(({ name, size }) => ({ name, size })) },
@@ -123,8 +123,8 @@ export class DaemonApiAdapter implements DaemonApi {
         routeMTU: kernel.mtu,
         datapathMode: 'veth',
         'ipam-mode': config.ipam === 'flags' ? 'host-scope' : config.ipam,
-        masquerade: false,
-        masqueradeProtocols: { ipv4: false, ipv6: false },
+        masquerade: kernel.masquerade.ipv4 || kernel.masquerade.ipv6,
+        masqueradeProtocols: { ipv4: kernel.masquerade.ipv4, ipv6: kernel.masquerade.ipv6 },
         daemonConfigurationMap: plainConfig(config),
       },
     };
@@ -241,10 +241,11 @@ function routingModel({ routing }: Config): models.RoutingStatus {
 }
 
 /** The configuration as flags would say it. */
-function plainConfig({ podCidrs, metricsListen, ...rest }: Config): Record<string, unknown> {
+function plainConfig({ podCidrs, masquerade, metricsListen, ...rest }: Config): Record<string, unknown> {
   return {
     ...rest,
     podCidrs: Object.values(podCidrs).map(formatCidr),
+    masquerade: { ...masquerade, except: masquerade.except.map(formatCidr) },
     ...(metricsListen && { metricsListen: `${metricsListen.host}:${metricsListen.port}` }),
   };
 }
@@ -260,4 +261,12 @@ function monitorModel(kernel: NodeKernel): models.MonitorStatus {
   const limited = types.flatMap(([type, counts]) => (counts.limited > 0 ? [[type, counts.limited] as const] : []));
   const none = { cpus: availableParallelism(), npages: 0, pagesize: 0, unknown: 0 };
   return { ...none, lost, ...(limited.length > 0 && { limited: Object.fromEntries(limited) }) };
+}
+
+function masqueradingModel({ ipv4, ipv6, except }: MasqueradeSettings): models.Masquerading {
+  if (!ipv4 && !ipv6) return { enabled: false };
+  return {
+    ...{ enabled: true, mode: 'BPF', enabledProtocols: { ipv4, ipv6 } },
+    'snat-exclusion-cidrs': except.map(formatCidr),
+  };
 }

@@ -16,7 +16,9 @@ import {
 } from './lb.ts';
 import { describeLxcEntry } from './lxc.ts';
 import { describeMetric } from './metrics.ts';
+import { describeNat } from './nat.ts';
 import { describeNodeConfigEntry } from './nodeconfig.ts';
+import { describeNonMasquerade } from './non-masquerade.ts';
 import { describePolicyEntry } from './policymap.ts';
 import { describePolicyStats } from './policystats.ts';
 import { describeNodeEntry, describeTunnelEntry } from './remote-nodes.ts';
@@ -57,6 +59,8 @@ export class MapCatalogue {
       weir_call_policy: describeCallEntry,
       weir_ct4: describeConnection(4, monotonic),
       weir_ct6: describeConnection(6, monotonic),
+      weir_nat: describeNat(monotonic),
+      weir_non_masquerade: describeNonMasquerade,
       weir_metrics: describeMetric,
       weir_policystats: describePolicyStats,
       weir_node_config: describeNodeConfigEntry,
