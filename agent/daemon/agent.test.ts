@@ -485,6 +485,28 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     await heard.return(undefined);
   });
 
+  test('says of what the agent before it decided that it cannot tell whose policy that was', async () => {
+    await start();
+    manifest('policy.yaml', POLICY('{fromEntities: [health]}'));
+    const { id } = await add('web');
+    await stop();
+    const before = Date.now() - 1;
+    await start();
+    const heard = api.monitor()[Symbol.asyncIterator]();
+    const first = heard.next();
+    await until('a listener', () => kernel.broadcast.size === 1);
+    kernel.broadcast.publish({ ...packet(id, before), ...DENIED });
+    kernel.broadcast.publish({ ...packet(id, before), ...DENIED, cookie: 1 });
+    kernel.broadcast.publish({ ...packet(id, Date.now() + 1), ...DENIED });
+    kernel.broadcast.publish({ ...packet(999, before), ...DENIED });
+    const named = [(await first).value, ...(await Promise.all([1, 2, 3].map(async () => (await heard.next()).value)))];
+    assert.deepEqual(
+      named.map((event) => event?.policies),
+      [['policy-before-restart'], ['policy-before-restart'], ['CiliumNetworkPolicy default/web'], ['endpoint-gone']],
+    );
+    await heard.return(undefined);
+  });
+
   test('says who denies when no policy does', async () => {
     await start('--policy-enforcement', 'always');
     const { id } = await add('web');

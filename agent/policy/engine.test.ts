@@ -93,6 +93,28 @@ test('a policy replaces itself as a whole, and only endpoints that it is about a
   assert.equal(verdict(web, 1002, 80), 'allow');
 });
 
+test('S12: a direction that denies what nothing allows says because of whom', () => {
+  const engine = engineWith({
+    policies: [
+      policy('p', { ingress: [fromClients] }),
+      policy('open', { enableDefaultDeny: { ingress: false }, ingress: [fromClients] }),
+    ],
+    identities: [pod(1001, 'web'), pod(1002, 'client'), identity(5, 'reserved:init')],
+  });
+  const why = (of: PolicyEngine, subject: number, direction: 'ingress' | 'egress'): readonly string[] | undefined => {
+    const reason = of.endpointPolicy({ identity: identityId(subject) }).defaultDeny[direction];
+    return reason && [...reason.origins.map(({ name }) => name), ...(reason.derivedFrom ? [reason.derivedFrom] : [])];
+  };
+  assert.deepEqual(why(engine, 1001, 'ingress'), ['p']);
+  assert.equal(why(engine, 1001, 'egress'), undefined);
+  assert.equal(why(engine, 1002, 'ingress'), undefined);
+  assert.deepEqual(why(engine, 5, 'egress'), ['reserved:init']);
+  const always = createPolicyEngine({ ...DEFAULT_POLICY_CONFIG, enforcement: 'always' });
+  always.apply({ identities: [pod(1001, 'web')], policies: [policy('p', { ingress: [fromClients] })] });
+  assert.deepEqual(why(always, 1001, 'ingress'), ['p']);
+  assert.deepEqual(why(always, 1001, 'egress'), ['policy-enforcement=always']);
+});
+
 const listener = (name: string) => ({
   toPorts: [{ ...tcp(80)[0], listener: { envoyConfig: { kind: 'CiliumEnvoyConfig', name: 'c' }, name } }],
 });

@@ -18,6 +18,12 @@ test('names policy maps that are full, or nearly', () => {
   );
 });
 
+test('says what a rate limit left out', () => {
+  const nodeMonitor = { cpus: 2, lost: 0, unknown: 0, limited: { drop: 4, trace: 12 } };
+  const text = statusText({ nodeMonitor }, { verbose: true, now: 0 }, (_style, words) => words);
+  assert.match(text, /Listening for events on 2 CPUs\n +left out by the rate limit: 4 drop, 12 trace\n/);
+});
+
 test('lists what of policies is not enforced, one line each', () => {
   const gaps = {
     'CiliumNetworkPolicy shop/web': ['toFQDNs: …', 'authentication: …'],

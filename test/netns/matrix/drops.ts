@@ -13,7 +13,7 @@ export class Drops implements AsyncDisposable {
   constructor(cluster: Cluster) {
     this.#listening = cluster.members.map(async ({ api }) => {
       try {
-        for await (const event of api.monitor(this.#gone.signal)) this.#take(event);
+        for await (const event of api.monitor(this.#gone.signal, { types: ['drop'] })) this.#take(event);
       } catch (error) {
         if (!this.#gone.signal.aborted) throw error;
       }
@@ -50,6 +50,6 @@ export class Drops implements AsyncDisposable {
 
   #take(event: MonitorEvent): void {
     this.#lost += event.lost ?? 0;
-    if (event.type === 'drop') this.#events.push(event);
+    this.#events.push(event);
   }
 }
