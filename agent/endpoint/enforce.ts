@@ -158,7 +158,11 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
       endpoint.pending.invalidate();
       throw error;
     }
+    const before = endpoint.realized?.enforced;
     endpoint.realize({ identity, revision, enforced, defaultDeny, auditMode: endpoint.options.auditMode });
+    // It is part of what is announced.
+    if (before !== undefined && (before.ingress !== enforced.ingress || before.egress !== enforced.egress))
+      environment.announcer?.setEndpoint(endpoint);
   });
 }
 

@@ -246,8 +246,6 @@ export class EndpointManager {
       await this.#bringUpToDate(endpoint, reason);
       regenerated?.('success', clock.now() - start);
       endpoint.failures = 0;
-      // Whether policy is enforced is part of what is announced.
-      this.#environment.announcer?.setEndpoint(endpoint);
       // Somebody may have asked for the next one already.
       if (endpoint.state === 'regenerating') endpoint.become('ready', 'enforced');
     } catch (error) {

@@ -13,6 +13,7 @@ const NAMES = [
   'service',
   'packet-cost',
   'policy',
+  'policy-delay',
   'fqdn',
   'dns',
   'scale',

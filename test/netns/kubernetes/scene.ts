@@ -19,9 +19,12 @@ export interface Mode {
 
 export type Fault = (wait: () => Promise<void>) => Promise<void>;
 
+/** Where each agent, in its node's namespace, serves its metrics. */
+export const METRICS = '127.0.0.1:9962';
+
 const COMMON: KubernetesClusterOptions = {
   nodes: 3,
-  flags: ['--routing-mode', 'tunnel'],
+  flags: ['--routing-mode', 'tunnel', '--metrics-listen', METRICS],
   ipam: 'cluster-pool',
   operator: [],
 };
