@@ -110,7 +110,7 @@ export class WeirNode implements AsyncDisposable {
   }
 
   /** Starts the agent, with these flags in addition, and waits until it says that it is well. */
-  async startAgent(flags: readonly string[] = []): Promise<void> {
+  async startAgent(flags: readonly string[] = [], timeoutMs = 60_000): Promise<void> {
     const argv = [
       ...this.ns.enter,
       ...(this.#options.enter ?? []),
@@ -137,7 +137,7 @@ export class WeirNode implements AsyncDisposable {
         // A policy that does not fit is a warning, but the agent is at work.
         return status === 0 || /policy does not fit/.test(stdout + stderr);
       },
-      60_000,
+      timeoutMs,
     );
   }
 

@@ -43,12 +43,12 @@ export function beginChurn({ server }: Place, { perSecond }: { perSecond: number
     const { name, namespace } = before.metadata;
     places[i]!++;
     if (turn++ % 3 === 0) {
-      server.apply(cluster!.endpoint(i, places[i], pods[i]));
+      server.load([cluster!.endpoint(i, places[i], pods[i])]);
       return 1;
     }
     pods[i]!++;
     server.remove('cilium.io/v2/ciliumendpoints', name, namespace);
-    server.apply(cluster!.endpoint(i, places[i], pods[i]));
+    server.load([cluster!.endpoint(i, places[i], pods[i])]);
     return 2;
   };
   changing = setInterval(() => {

@@ -12,7 +12,7 @@ import { Controllers } from './controllers.ts';
 import { Faults, type FaultAction } from './faults.ts';
 import { failure, handle, infoOf, type Answer, type Cluster } from './handler.ts';
 import { kubeconfig } from './kubeconfig.ts';
-import { timestamp, type Json, type KubeObject, type ManagedFieldsEntry, type ObjectMeta } from './object.ts';
+import { timestamp, type Json, type KubeObject, type ManagedFieldsEntry } from './object.ts';
 import { Rbac } from './rbac.ts';
 import type { RequestInfo } from './request.ts';
 import { Registry, type ResourceType } from './resource-type.ts';
@@ -55,6 +55,12 @@ export interface RequestRecord {
   readonly code: number;
 }
 
+/** What {@link KubeApiServer.load} knows of a kind by the first of its objects. */
+interface LoadedKind {
+  readonly type: ResourceType;
+  readonly managedFields: ManagedFieldsEntry[];
+}
+
 export class KubeApiServer {
   readonly store: Store;
   readonly users: Users;
@@ -65,6 +71,7 @@ export class KubeApiServer {
   readonly #server: Server;
   /** Undefined over plain HTTP. */
   readonly certificate: Certificate | undefined;
+  readonly #loaded = new Map<string, LoadedKind>();
   #port = 0;
 
   constructor(options: KubeApiServerOptions = {}) {
@@ -156,30 +163,32 @@ export class KubeApiServer {
   }
 
   /**
-   * Writes many new objects at once. The first of each kind is checked as {@link apply} checks it, the others are taken
-   * to be like it: a cluster of 50,000 endpoints is there in seconds.
+   * Writes many objects at once. The first of each kind is checked as {@link apply} checks it, the others are taken to be
+   * like it: a cluster of 50,000 endpoints is there in seconds.
    */
   load(objects: Iterable<object>): void {
-    const { rest, registry } = this.#cluster;
-    const kinds = new Map<string, { readonly type: ResourceType; readonly managedFields: ManagedFieldsEntry[] }>();
+    const { rest } = this.#cluster;
     for (const given of objects) {
-      const object = given as Json;
-      const kind = `${String(object['apiVersion'])} ${String(object['kind'])}`;
-      const known = kinds.get(kind);
+      const object = given as KubeObject;
+      const kind = `${object.apiVersion} ${object.kind}`;
+      const known = this.#loaded.get(kind);
       if (known === undefined) {
-        const first = this.apply(object);
-        const type = registry.byKind(first.apiVersion, first.kind)!;
-        const whole = 'status' in object && type.subresources.status ? this.applyStatus(object) : first;
-        kinds.set(kind, { type, managedFields: whole.metadata.managedFields ?? [] });
+        this.#loaded.set(kind, this.#firstOf(object));
         continue;
       }
       const { type, managedFields } = known;
-      const metadata = object['metadata'] as ObjectMeta;
-      rest.put(type, {
-        ...(object as KubeObject),
-        metadata: { ...metadata, uid: randomUUID(), creationTimestamp: timestamp(), generation: 1, managedFields },
-      });
+      const { metadata } = object;
+      const old = rest.find(type, metadata.namespace ?? '', metadata.name)?.metadata;
+      const { uid = randomUUID(), creationTimestamp = timestamp(), generation = 1 } = old ?? {};
+      rest.put(type, { ...object, metadata: { ...metadata, uid, creationTimestamp, generation, managedFields } });
     }
+  }
+
+  #firstOf(object: KubeObject): LoadedKind {
+    const first = this.apply(object);
+    const type = this.#cluster.registry.byKind(first.apiVersion, first.kind)!;
+    const whole = 'status' in object && type.subresources.status ? this.applyStatus(object) : first;
+    return { type, managedFields: whole.metadata.managedFields ?? [] };
   }
 
   /** An object by its kind's plural: `get('cilium.io/v2/ciliumidentities', '1234')`. */
