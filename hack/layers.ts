@@ -56,7 +56,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'dns-proxy/contract.ts', may: ['dns-proxy/rules'] },
   { room: 'dns-proxy', may: ['agent/model', 'agent/kernel', 'agent/datapath/maps', 'bpf/gen'] },
   { room: 'cli', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s', 'agent/identity', 'dns-proxy/rules'] },
-  { room: 'operator', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s'] },
+  { room: 'operator', may: ['agent/api', 'agent/model', 'agent/policy', 'agent/k8s', 'agent/kvstore'] },
   { room: 'hack', may: [ANYTHING] },
   { room: 'test', may: [ANYTHING] },
 ];

@@ -35,6 +35,9 @@ const BAD: readonly [what: string, argv: string[], environment: NodeJS.ProcessEn
     '--leader-election-renew-deadline',
     /shorter/,
   ],
+  ['a store that is none', ['--kvstore', 'consul'], {}, '--kvstore', /etcd/],
+  ['a store without a server', ['--kvstore', 'etcd'], {}, '--kvstore-opt', /etcd\.address/],
+  ['identities in no store', ['--identity-allocation', 'kvstore'], {}, '--identity-allocation', /--kvstore/],
   ['a bad variable', [], { WEIR_OPERATOR_CES_RATE_LIMIT: 'many' }, 'WEIR_OPERATOR_CES_RATE_LIMIT', /whole number/],
 ];
 

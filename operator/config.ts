@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { parseCidr, type Cidr } from '../agent/model/address.ts';
 import { errorText, WeirError } from '../agent/model/errors.ts';
+import { parseEtcdOptions, type EtcdOptions } from '../agent/model/kvstore.ts';
 import { environmentName, OPTIONS, type Option, type OptionName } from './options.ts';
 
 /** One family of the cluster pool. */
@@ -24,6 +25,8 @@ export interface OperatorConfig {
     readonly heartbeatTimeoutMs: number;
     readonly mostPerRound: number;
   };
+  /** Where identities are; undefined: at the API server. */
+  readonly kvstore: EtcdOptions | undefined;
   /** 0: never. */
   readonly endpointGcMs: number;
   readonly nodeGcMs: number;
@@ -60,6 +63,8 @@ function readConfig(values: Values): OperatorConfig {
       'leader-election-renew-deadline',
       'must be longer than the retry period and shorter than the lease',
     );
+  const kvstore = readKvstore(values);
+  const heartbeatTimeoutMs = values.duration('identity-heartbeat-timeout');
   return Object.freeze({
     kubeconfig: values.text('k8s-kubeconfig-path'),
     servers: values.list('k8s-api-server-urls'),
@@ -69,9 +74,12 @@ function readConfig(values: Values): OperatorConfig {
     leaderElection,
     identityGc: {
       intervalMs: values.duration('identity-gc-interval'),
-      heartbeatTimeoutMs: values.duration('identity-heartbeat-timeout'),
+      // A node that is cut off goes on for as long as its lease lasts.
+      heartbeatTimeoutMs:
+        kvstore === undefined ? heartbeatTimeoutMs : Math.max(heartbeatTimeoutMs, values.duration('kvstore-lease-ttl')),
       mostPerRound: values.number('identity-gc-rate-limit', 1, 1_000_000),
     },
+    kvstore,
     endpointGcMs: values.duration('cilium-endpoint-gc-interval'),
     nodeGcMs: values.duration('nodes-gc-interval'),
     clusterPool: readPool(values),
@@ -83,6 +91,25 @@ function readConfig(values: Values): OperatorConfig {
     listen: values.listener('listen'),
     logLevel: values.choice('log-level', LOG_LEVELS),
   });
+}
+
+function readKvstore(values: Values): EtcdOptions | undefined {
+  const field =
+    values.text('identity-allocation-mode') === undefined ? 'identity-allocation' : 'identity-allocation-mode';
+  const named = values.text('kvstore') !== undefined;
+  if (named) values.choice('kvstore', ['etcd']);
+  const mode =
+    values.text(field) === undefined ? (named ? 'kvstore' : 'crd') : values.choice(field, ['crd', 'kvstore']);
+  if (mode === 'kvstore' && !named) throw values.fault(field, 'kvstore needs a store: --kvstore etcd --kvstore-opt …');
+  if (mode === 'crd') {
+    if (named) throw values.fault('kvstore', 'with crd there is nothing to keep in a store');
+    return undefined;
+  }
+  try {
+    return parseEtcdOptions(values.list('kvstore-opt'));
+  } catch (error) {
+    throw values.fault('kvstore-opt', error instanceof Error ? error.message : String(error));
+  }
 }
 
 function readSlices(values: Values): OperatorConfig['slices'] {

@@ -24,6 +24,8 @@ export interface LeaderElectionOptions {
   readonly renewMs: number;
   /** Between attempts, in milliseconds. */
   readonly retryMs: number;
+  /** What else a holder says with each renewal. */
+  readonly annotations?: () => Readonly<Record<string, string>>;
 }
 
 export class LeaderElection {
@@ -130,12 +132,16 @@ export class LeaderElection {
   }
 
   #body(lease: JsonObject, leaseTransitions: number, changes: boolean): JsonObject {
-    const { name, namespace, identity, leaseMs } = this.#options;
+    const { name, namespace, identity, leaseMs, annotations = () => ({}) } = this.#options;
     const now = this.#now();
+    const metadata = recordOf(lease['metadata']);
     return {
       apiVersion: 'coordination.k8s.io/v1',
       kind: 'Lease',
-      metadata: { name, namespace, ...recordOf(lease['metadata']) },
+      metadata: {
+        ...{ name, namespace, ...metadata },
+        annotations: { ...recordOf(metadata['annotations']), ...annotations() },
+      },
       spec: {
         ...recordOf(lease['spec']),
         holderIdentity: identity,

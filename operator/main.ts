@@ -4,6 +4,8 @@ import { hostname } from 'node:os';
 import pino from 'pino';
 import { ApiClient } from '../agent/k8s/apiserver/client.ts';
 import { Credentials } from '../agent/k8s/apiserver/credentials.ts';
+import type { EtcdClient } from '../agent/kvstore/etcd/client.ts';
+import type { EtcdOptions } from '../agent/model/kvstore.ts';
 import { systemClock } from '../agent/model/clock.ts';
 import { errorText } from '../agent/model/errors.ts';
 import { VERSION } from '../agent/model/version.ts';
@@ -35,6 +37,13 @@ async function main(): Promise<number> {
   }
 }
 
+/** Only those who speak to a store carry the libraries for it. */
+async function openStore(options: EtcdOptions): Promise<EtcdClient> {
+  const { loadEtcdConfig } = await import('../agent/kvstore/etcd/config.ts');
+  const { EtcdClient: Client } = await import('../agent/kvstore/etcd/client.ts');
+  return new Client({ config: loadEtcdConfig(options), clock: systemClock });
+}
+
 async function run(config: OperatorConfig): Promise<number> {
   const logger = pino({ level: config.logLevel, base: null });
   const clock = systemClock;
@@ -44,7 +53,11 @@ async function run(config: OperatorConfig): Promise<number> {
     const credentials = Credentials.load({ kubeconfig: config.kubeconfig, servers: config.servers, clock });
     const server = new ApiClient({ credentials, userAgent: `weir-operator/${VERSION}`, clock });
     const identity = `${hostname()}-${randomUUID()}`;
-    const operator = new Operator({ config, server, clock, logger, identity });
+    using store = config.kvstore && (await openStore(config.kvstore));
+    const operator = new Operator({
+      ...{ config, server, clock, logger, identity },
+      ...(store !== undefined && { store }),
+    });
     await using health = await serveHealth(operator, config.listen);
     logger.info({ version: VERSION, server: server.server, identity, port: health.port }, 'waits to lead');
     await operator.run(stop.signal);

@@ -52,6 +52,27 @@ export const OPTIONS = [
   },
   { name: 'leader-election-retry-period', kind: 'text', value: 'TIME', default: '2s', help: 'time between attempts' },
   {
+    name: 'identity-allocation-mode',
+    kind: 'text',
+    value: 'MODE',
+    help: 'as the agents have it: identities are crd (CiliumIdentity objects) or kvstore (etcd) (default: kvstore with --kvstore)',
+  },
+  { name: 'identity-allocation', kind: 'text', value: 'MODE', help: 'the same as --identity-allocation-mode' },
+  { name: 'kvstore', kind: 'text', value: 'NAME', help: 'as the agents have it: etcd' },
+  {
+    name: 'kvstore-opt',
+    kind: 'list',
+    value: 'NAME=VALUE',
+    help: 'how to reach it: etcd.address=URL, or etcd.config=FILE',
+  },
+  {
+    name: 'kvstore-lease-ttl',
+    kind: 'text',
+    value: 'TIME',
+    default: '15m',
+    help: 'as the agents have it: no identity is deleted sooner',
+  },
+  {
     name: 'identity-gc-interval',
     kind: 'text',
     value: 'TIME',

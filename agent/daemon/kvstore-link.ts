@@ -50,6 +50,7 @@ export class KvstoreLink {
         endpoints.set(`ip ${name}`, record === undefined ? [] : [{ ...record, addresses: [record.address] }]);
       },
       onNode: (name, node) => nodes.set('kvstore', name, node),
+      isUsed: (id) => endpoints.announces(id),
       onUncertain: () => this.#sync(),
     });
   }

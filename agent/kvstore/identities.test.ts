@@ -138,6 +138,8 @@ describe('identities in etcd', { timeout: 300_000 }, () => {
     const known = await other.identities.agree(labelsOf('k8s:app=known'));
     await node.session.lease(5_000);
     await own.halt();
+    await assert.rejects(node.identities.reuse(known), { code: 'KVSTORE_UNREACHABLE' });
+    node.used.add(known.id);
     assert.equal(await node.identities.reuse(known), true);
     const begun = Date.now();
     await assert.rejects(node.identities.agree(labelsOf('k8s:app=unknown')), (error: unknown) => {

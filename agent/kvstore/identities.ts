@@ -14,7 +14,8 @@ import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE, identityId, type Identity, type IdentityId } from '../model/identity.ts';
 import { canonicalLabels, type Label } from '../model/labels.ts';
-import { isLeaseGone, type EtcdClient } from './etcd/client.ts';
+import type { EtcdClient } from './etcd/client.ts';
+import { isLeaseGone } from './etcd/faults.ts';
 import type { KeyValue, Operation } from './etcd/txn.ts';
 import { IDENTITIES, idKey, labelsKey, labelsText, userKey } from './layout.ts';
 import type { Session } from './session.ts';
@@ -27,6 +28,8 @@ export interface KvstoreIdentitiesOptions {
   readonly nodeName: string;
   /** Numbers to give, inclusive. */
   readonly scope?: { readonly first: number; readonly last: number };
+  /** Whether somebody in the cluster was last known to use the identity. */
+  readonly isUsed: (id: IdentityId) => boolean;
   /** How long a lease is waited for, in milliseconds. */
   readonly waitMs?: number;
 }
@@ -73,8 +76,8 @@ export class KvstoreIdentities {
   }
 
   /**
-   * Whether the identity is there still; when this resolves, it stays. While the store is away for no longer than others
-   * wait for this node, what was known is taken to be there: the operator collects nothing sooner.
+   * Whether the identity is there still; when this resolves, it stays. While the store is away for no longer than a lease
+   * lasts, what was in use when it went is taken to be there: the operator deletes nothing that was used in that time.
    *
    * @throws WeirError KVSTORE_UNREACHABLE, KVSTORE_REFUSED
    */
@@ -91,7 +94,7 @@ export class KvstoreIdentities {
         if (joined.value) this.#hold(identity, joined.lease);
         return joined.value;
       } catch (error) {
-        if (!isUnreachable(error) || !this.#options.session.isLive) throw error;
+        if (!isUnreachable(error) || !this.#options.session.isLive || !this.#options.isUsed(identity.id)) throw error;
         this.#hold(identity, undefined);
         return true;
       }

@@ -31,6 +31,8 @@ export interface KvstoreListener {
   /** @param name of the key */
   onIp(name: string, record: IpRecord | undefined): void;
   onNode(name: string, node: ClusterNode | undefined): void;
+  /** Whether an address that was told has the identity. */
+  isUsed(id: IdentityId): boolean;
   /** The store is back, or another one, or has lost something: what this node uses is to be said again. */
   onUncertain(): void;
 }
@@ -84,7 +86,10 @@ export class Kvstore implements AsyncDisposable {
       onContact: (error) => this.#note('lease', error),
       ...(onQuorumError !== undefined && { onQuorumError }),
     });
-    this.identities = new KvstoreIdentities({ client, session: this.session, clock, nodeName });
+    this.identities = new KvstoreIdentities({
+      ...{ client, session: this.session, clock, nodeName },
+      isUsed: (id) => this.#listener?.isUsed(id) === true,
+    });
     this.keys = new LeasedKeys({
       ...{ client, session: this.session, clock, onError },
       prefixes: [IPS, nodesOf(clusterName)],

@@ -2,7 +2,8 @@
 import type { Clock } from '../model/clock.ts';
 import { WeirError } from '../model/errors.ts';
 import { Reconciler } from '../reconcile/reconciler.ts';
-import { isLeaseGone, type EtcdClient } from './etcd/client.ts';
+import type { EtcdClient } from './etcd/client.ts';
+import { isLeaseGone } from './etcd/faults.ts';
 import { BACKOFF } from './retry.ts';
 import type { Session } from './session.ts';
 

@@ -2,7 +2,8 @@
 import type { Clock } from '../model/clock.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { JsonFile } from '../state/json-file.ts';
-import { isLeaseGone, type EtcdClient } from './etcd/client.ts';
+import type { EtcdClient } from './etcd/client.ts';
+import { isLeaseGone } from './etcd/faults.ts';
 import { HEARTBEAT } from './layout.ts';
 import { backOff, pause } from './retry.ts';
 

@@ -1,5 +1,6 @@
 /** What tests of the store share: a node's connection, session and identities. */
 import { systemClock } from '../model/clock.ts';
+import type { IdentityId } from '../model/identity.ts';
 import { canonicalLabels, parseLabel, type Label } from '../model/labels.ts';
 import { EtcdClient } from './etcd/client.ts';
 import { KvstoreIdentities } from './identities.ts';
@@ -15,6 +16,8 @@ export class StoreNode implements AsyncDisposable {
   readonly session: Session;
   readonly identities: KvstoreIdentities;
   readonly leases: string[] = [];
+  /** Identities that it takes others to use. */
+  readonly used = new Set<IdentityId>();
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
@@ -32,6 +35,7 @@ export class StoreNode implements AsyncDisposable {
     });
     this.identities = new KvstoreIdentities({
       ...{ client: this.client, session: this.session, clock: systemClock, nodeName: name, waitMs: 2_000 },
+      isUsed: (id) => this.used.has(id),
       ...(last !== undefined && { scope: { first: 256, last } }),
     });
     this.#running = this.session.run(this.#stop.signal);

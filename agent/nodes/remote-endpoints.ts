@@ -124,6 +124,13 @@ export class RemoteEndpoints {
     return count;
   }
 
+  /** Whether an endpoint, of any node, is announced with the identity. */
+  announces(identity: IdentityId): boolean {
+    for (const { endpoints } of this.#announcements.values())
+      if (endpoints.some((endpoint) => endpoint.identity === identity)) return true;
+    return false;
+  }
+
   /** @param owner the object that announces them; what it said before is void */
   set(owner: string, endpoints: readonly AnnouncedEndpoint[]): void {
     const announcement = this.#announcements.get(owner) ?? { endpoints: [], told: [] };

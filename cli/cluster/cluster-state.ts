@@ -15,6 +15,8 @@ export interface ClusterState {
     readonly leader: string | undefined;
     /** Whether the leader has renewed its lease in time. */
     readonly alive: boolean;
+    /** How the key-value store stands with it; undefined where there is none. */
+    readonly kvstore: string | undefined;
   };
   readonly pods: {
     /** Pods that run on a node and not in its network. */
@@ -92,7 +94,12 @@ async function operatorOf(server: ApiServer, namespace: string, now: number): Pr
   const seconds = typeof spec['leaseDurationSeconds'] === 'number' ? spec['leaseDurationSeconds'] : 0;
   // Clocks differ: a lease counts as abandoned when it is late by as long as it lasts.
   const alive = now - Date.parse(textOf(spec['renewTime'])) < 2 * seconds * 1000;
-  return { leader: leader === '' ? undefined : leader, alive: leader !== '' && alive };
+  const kvstore = textOf(recordOf(recordOf(lease?.['metadata'])['annotations'])['weir.io/kvstore']);
+  return {
+    leader: leader === '' ? undefined : leader,
+    alive: leader !== '' && alive,
+    kvstore: kvstore === '' ? undefined : kvstore,
+  };
 }
 
 async function policiesOf(server: ApiServer): Promise<ClusterState['policies']> {
@@ -113,6 +120,7 @@ export function clusterFaults({ nodes, operator, pods, endpoints, policies }: Cl
   return [
     ...(operator.leader === undefined ? ['operator: none leads'] : []),
     ...(operator.leader !== undefined && !operator.alive ? [`operator: ${operator.leader} has fallen silent`] : []),
+    ...(operator.kvstore === undefined || operator.kvstore.endsWith(': ok') ? [] : [`kvstore: ${operator.kvstore}`]),
     ...nodes.withoutAgent.map((node) => `node ${node}: no agent has announced it`),
     ...nodes.withoutAddresses.map(({ node, error }) => `node ${node}: ${error}`),
     ...pods.unmanaged.map((pod) => `pod ${pod}: is not managed; was it there before Weir? Start it anew`),

@@ -68,6 +68,23 @@ describe('weir cluster status', () => {
     });
   });
 
+  test('a key-value store is there, or not well', async () => {
+    const lease = (kvstore: string): object => ({
+      ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
+      metadata: { name: 'weir-operator', namespace: 'kube-system', annotations: { 'weir.io/kvstore': kvstore } },
+      spec: { holderIdentity: 'one', leaseDurationSeconds: 15, renewTime: '2026-11-23T10:00:20.000000Z' },
+    });
+    server.apply(lease('etcd http://e: ok'));
+    const well = await status();
+    assert.match(well.text, /KVStore: +etcd http:\/\/e: ok\n/);
+    assert.match(well.text, /Identities: +in the key-value store/);
+    assert.doesNotMatch(well.text, /kvstore:/);
+    server.apply(lease('etcd http://e: cut off since yesterday'));
+    const ill = await status();
+    assert.equal(ill.code, 1);
+    assert.match(ill.text, /kvstore: etcd http:\/\/e: cut off/);
+  });
+
   test('names what is not', async () => {
     server.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'b' } });
     pod('alone');

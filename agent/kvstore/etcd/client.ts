@@ -330,13 +330,6 @@ export class EtcdClient implements Disposable {
   }
 }
 
-/** Whether the store says that a lease has ended. */
-export function isLeaseGone(error: unknown): boolean {
-  if (!(error instanceof WeirError) || error.code !== 'KVSTORE_REFUSED') return false;
-  const { code, details } = error.cause as ServiceError;
-  return code === Code.NOT_FOUND && details.includes('lease not found');
-}
-
 function take(answer: WireWatch, listener: WatchListener, end: (error: unknown, compacted: boolean) => void): void {
   const compacted = answer.compact_revision !== '0';
   if (answer.canceled) {

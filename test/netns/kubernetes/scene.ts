@@ -29,7 +29,35 @@ const COMMON: KubernetesClusterOptions = {
   operator: [],
 };
 
-export const MODES: readonly Mode[] = [{ name: 'custom resources', start: () => KubernetesCluster.start(COMMON) }];
+export const MODES: readonly Mode[] = [
+  { name: 'custom resources', start: () => KubernetesCluster.start(COMMON) },
+  { name: 'etcd', start: () => KubernetesCluster.start({ ...COMMON, kvstore: true }), faults: etcdFaults },
+];
+
+/** Each takes etcd away in another way. */
+function etcdFaults({ etcd, nodes }: KubernetesCluster): Readonly<Record<string, Fault>> {
+  const [first] = nodes.members as [Member];
+  return {
+    'etcd, which goes on with what it held': async (wait) => {
+      await etcd.halt();
+      await wait();
+      await etcd.resume();
+    },
+    'etcd, which comes back with nothing': async (wait) => {
+      await etcd.halt();
+      await wait();
+      await etcd.wipe();
+    },
+    'an agent while there is no etcd': async (wait) => {
+      await etcd.halt();
+      await first.node.stopAgent('SIGKILL');
+      const restarted = first.node.startAgent();
+      await wait();
+      await etcd.resume();
+      await restarted;
+    },
+  };
+}
 
 type Member = KubernetesCluster['nodes']['members'][number];
 
