@@ -1,0 +1,153 @@
+/** Clients from outside whose backend is on another node, packet by packet: on under this node's address, and back. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { parseAddress } from '../../agent/model/address.ts';
+import { PROTOCOL } from '../../agent/model/port.ts';
+import { IPCACHE_STATIC_BITS, IPCACHE_TUNNEL, LB_NODE_PORT, NAT_FIRST_PORT } from '../../bpf/gen/constants.ts';
+import { encode, ipcacheInfo, ipcacheKey, nodeConfig, u32 } from '../../bpf/gen/structs.ts';
+import { ip, quoteOf, TCP, type Payload } from './frame.ts';
+import * as nat from './nat-entries.ts';
+import { TestNode, type Ran } from './node.ts';
+import { NODE, NOWHERE, RoutedNetns } from './routed-netns.ts';
+import * as on from './services.ts';
+import { BACKEND_PORT, ends, headerBytes, hexOf, SERVICE_PORT, summed, transportSum } from './services.ts';
+
+const BACKEND = { ipv4: '10.1.0.1', ipv6: 'fd01::1' } as const;
+const CLIENT = { ipv4: '203.0.113.7', ipv6: '2001:db8:9::7' } as const;
+const ROUTER = { ipv4: '10.0.0.1', ipv6: 'fd00::1' } as const;
+const EXTERNAL = { ipv4: '198.51.100.8', ipv6: '2001:db8:5::8' } as const;
+const [SERVICE, OTHER_SERVICE] = [9, 10];
+
+let away: RoutedNetns, native: TestNode, tunnelled: TestNode;
+
+before(async () => {
+  away = new RoutedNetns();
+  native = await TestNode.start();
+  tunnelled = await TestNode.start({ tunnel: true, tunnelIfindex: 99, tunnelMtu: 1450 });
+  const routers = { routerIpv4: parseAddress(ROUTER.ipv4).bytes, routerIpv6: parseAddress(ROUTER.ipv6).bytes };
+  tunnelled.maps.weir_node_config.update(
+    encode(u32, 0),
+    encode(nodeConfig, { ...routers, hostIfindex: 1, hostMac: new Uint8Array(6) }),
+  );
+  for (const address of Object.values(BACKEND)) {
+    const { family, bytes } = parseAddress(address);
+    native.ipcache(address, 3001);
+    tunnelled.maps.weir_ipcache.update(
+      encode(ipcacheKey, { prefixlen: IPCACHE_STATIC_BITS + bytes.length * 8, family, addr: bytes }),
+      encode(ipcacheInfo, {
+        ...{ identity: 3001, flags: IPCACHE_TUNNEL, tunnelFamily: 4 },
+        tunnel: parseAddress('192.0.2.2').bytes,
+      }),
+    );
+  }
+});
+after(() => {
+  native[Symbol.dispose]();
+  tunnelled[Symbol.dispose]();
+  away[Symbol.dispose]();
+});
+
+for (const family of ['ipv4', 'ipv6'] as const) {
+  for (const protocol of ['tcp', 'udp'] as const) {
+    describe(`${protocol} over ${family}`, () => {
+      const number = protocol === 'tcp' ? PROTOCOL.TCP : PROTOCOL.UDP;
+      const payload = (ports: readonly [number, number], flags: number = TCP.syn): Payload =>
+        protocol === 'tcp' ? { tcp: ports, flags } : { udp: ports };
+      const [backend, client] = [hexOf(BACKEND[family]), hexOf(CLIENT[family])];
+      const ask = (port: number, more: { node?: TestNode; to?: string; flags?: number } = {}): Ran => {
+        const { node = native, to = NODE[family], flags } = more;
+        const frame = summed(CLIENT[family], to, payload([port, SERVICE_PORT], flags));
+        return away.run(() => node.runHost('from_netdev', frame));
+      };
+      const answer = (port: number, from: string = BACKEND[family]): Ran => {
+        const frame = summed(from, NODE[family], payload([BACKEND_PORT, port], TCP.syn | TCP.ack));
+        return away.run(() => native.runHost('from_netdev', frame));
+      };
+      /** The port by which a frame goes on. */
+      const portOf = ({ frame }: Ran): number => frame.readUInt16BE(14 + headerBytes(frame));
+      const drops = async (run: () => Ran): Promise<string[]> => {
+        const before = await native.counters();
+        assert.equal(run().verdict, 'drop');
+        const now = await native.counters();
+        return Object.keys(now).filter((key) => now[key] !== before[key] && !key.endsWith('DROP_NONE'));
+      };
+
+      beforeEach(async () => {
+        for (const node of [native, tunnelled]) {
+          await on.forgetServices(node);
+          await nat.forgetTranslations(node);
+          on.backend(node, 1, BACKEND[family], number);
+          const service = { protocol: number, backends: [1], kind: LB_NODE_PORT };
+          on.serve(node, { ...service, address: NODE[family], id: SERVICE });
+          on.serve(node, { ...service, address: EXTERNAL[family], id: OTHER_SERVICE });
+        }
+      });
+
+      test('goes on under the address of the node, and the client is answered by whom it asked', () => {
+        for (const [port, asked] of [
+          [4000, NODE[family]],
+          [4001, EXTERNAL[family]],
+        ] as const) {
+          const sent = ask(port, { to: asked });
+          assert.equal(sent.verdict, 'redirect');
+          assert.ok(portOf(sent) >= NAT_FIRST_PORT);
+          assert.equal(ends(sent.frame), `${hexOf(NODE[family])}:${portOf(sent)} ${backend}:${BACKEND_PORT}`);
+          assert.equal(transportSum(sent.frame, number), 0);
+          const got = answer(portOf(sent));
+          assert.equal(got.verdict, 'redirect');
+          assert.equal(ends(got.frame), `${hexOf(asked)}:${SERVICE_PORT} ${client}:${port}`);
+          assert.equal(transportSum(got.frame, number), 0);
+        }
+      });
+
+      test('through a tunnel it is the address towards pods, whose answers come out of the tunnel', () => {
+        const sent = ask(4002, { node: tunnelled });
+        assert.equal(sent.verdict, 'redirect');
+        assert.equal(ends(sent.frame), `${hexOf(ROUTER[family])}:${portOf(sent)} ${backend}:${BACKEND_PORT}`);
+        const frame = summed(BACKEND[family], ROUTER[family], payload([BACKEND_PORT, portOf(sent)]));
+        const outside = away.run(() => tunnelled.runHost('from_netdev', frame));
+        assert.equal(outside.verdict, 'next', 'by the network nobody answers for a pod of the tunnel');
+      });
+
+      test('a connection keeps its port; another, also one through another service, has another', () => {
+        const ports = Array.from({ length: 30 }, (_, i) => portOf(ask(5000 + i)));
+        const others = Array.from({ length: 30 }, (_, i) => portOf(ask(5000 + i, { to: EXTERNAL[family] })));
+        assert.equal(new Set([...ports, ...others]).size, 60);
+        for (const [i, port] of ports.entries()) assert.equal(portOf(ask(5000 + i, { flags: TCP.ack })), port);
+      });
+
+      test('what answers nothing is left to the host, an ICMP error too', () => {
+        const sent = ask(4003);
+        const port = portOf(sent);
+        for (const stray of [answer(port === 65535 ? port - 1 : port + 1), answer(port, CLIENT[family])]) {
+          assert.equal(stray.verdict, 'next');
+        }
+        const quote = quoteOf(sent.frame, headerBytes(sent.frame) + 20);
+        const error = { type: family === 'ipv4' ? 3 : 1, code: 1, quote };
+        const frame = ip({ from: CLIENT[family], to: NODE[family], payload: { icmp: error } });
+        assert.equal(away.run(() => native.runHost('from_netdev', frame)).verdict, 'next');
+      });
+
+      test('without a free port, without a way: dropped, and counted', async () => {
+        const to = { address: BACKEND[family], port: BACKEND_PORT, protocol: number, node: NODE[family] };
+        await nat.takeAllPorts(native, to, nat.later());
+        assert.deepEqual(await drops(() => ask(4004)), ['ingress DROP_NO_MAPPING']);
+        on.backend(native, 1, NOWHERE[family], number);
+        assert.deepEqual(await drops(() => ask(4005)), ['ingress DROP_FIB_LOOKUP']);
+      });
+
+      test('an answer of a service that is gone is dropped', async () => {
+        const port = portOf(ask(4006));
+        native.maps.weir_lb_revnat.update(encode(u32, SERVICE), Buffer.alloc(24));
+        assert.deepEqual(await drops(() => answer(port)), ['ingress DROP_NO_SERVICE']);
+      });
+
+      test('nothing goes on by a port that somebody else has now', async () => {
+        const port = portOf(ask(4007));
+        const [back] = await nat.translations(native, 'in');
+        nat.write(native, back!, { port: 1, expires: nat.later() });
+        assert.notEqual(portOf(ask(4007, { flags: TCP.ack })), port);
+      });
+    });
+  }
+}
