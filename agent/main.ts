@@ -8,6 +8,7 @@ import { helpText } from './config/options.ts';
 import { startAgent } from './daemon/agent.ts';
 import { CloudGroupFile } from './daemon/cloud-group-file.ts';
 import { openKubernetes, type Kubernetes } from './daemon/kubernetes.ts';
+import { openHealth } from './daemon/open-health.ts';
 import { openKernel } from './daemon/open-kernel.ts';
 import { openKvstore } from './daemon/open-kvstore.ts';
 import { awaitPodCidrs } from './daemon/pod-cidrs.ts';
@@ -87,6 +88,7 @@ async function run(flags: Config): Promise<number> {
       systemClock,
       (message, error) => logger.error({ err: error }, message),
     );
+    using healthParts = config.health && openHealth(config.health);
     const source = kubernetes?.source ?? openSource(config, logger);
     const kvstore = await openKvstore(config, systemClock, logger);
     await using _store = kvstore?.store;
@@ -98,6 +100,7 @@ async function run(flags: Config): Promise<number> {
       startDnsProxy: (listener, lastPort) => startDnsProxy(config, logger, listener, lastPort),
       ...(kubernetes !== undefined && { kubernetes }),
       ...(kvstore !== undefined && { kvstore }),
+      ...(healthParts !== undefined && { healthParts }),
       ...(config.cloudGroups !== undefined && { cloudGroups: openCloudGroups(config.cloudGroups, logger) }),
     });
     // What the start read and let go is much more than what it keeps: given back now, not when as much has come again.

@@ -5,6 +5,7 @@ import { bpfCommand, mapCommand } from './commands/bpf.ts';
 import { clusterCommand } from './commands/cluster.ts';
 import { endpointCommand } from './commands/endpoint.ts';
 import { fqdnCommand } from './commands/fqdn.ts';
+import { healthCommand } from './commands/health.ts';
 import { identityCommand, ipCommand } from './commands/identity.ts';
 import { nodeCommand } from './commands/node.ts';
 import { monitorCommand } from './commands/monitor.ts';
@@ -25,6 +26,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(identityCommand(runner))
     .addCommand(ipCommand(runner))
     .addCommand(nodeCommand(runner))
+    .addCommand(healthCommand(runner))
     .addCommand(policyCommand(runner))
     .addCommand(serviceCommand(runner))
     .addCommand(fqdnCommand(runner))

@@ -31,6 +31,7 @@ export const LAYERS: readonly Layer[] = [
   { room: 'agent/kvstore', may: ['agent/model', 'agent/reconcile', 'agent/state'] },
   { room: 'agent/kernel', may: ['agent/model'] },
   { room: 'agent/datapath', may: ['agent/model', 'agent/reconcile', 'agent/kernel', 'bpf/gen'] },
+  { room: 'agent/health', may: ['agent/model', 'agent/kernel'] },
   { room: 'agent/flow', may: ['agent/model', 'agent/reconcile', 'agent/kernel', 'bpf/gen'] },
   {
     room: 'agent/endpoint',

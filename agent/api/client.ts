@@ -16,6 +16,7 @@ import type {
   EndpointConfigurationStatus,
   EndpointHealth,
   EndpointStatusLog,
+  HealthStatusResponse,
   Identity,
   IdentityEndpoints,
   IPAMResponse,
@@ -196,6 +197,17 @@ export class ApiClient {
   /** Nodes of the cluster. */
   nodes(): Promise<ClusterNodeStatus> {
     return this.call({ method: 'GET', path: '/v1/cluster/nodes' }) as Promise<ClusterNodeStatus>;
+  }
+
+  /** How this node reached the others last. @throws WeirError HEALTH_DISABLED */
+  connectivity(): Promise<HealthStatusResponse> {
+    return this.call({ method: 'GET', path: '/v1beta/status' }) as Promise<HealthStatusResponse>;
+  }
+
+  /** Probes all nodes now, which takes as long as those that are silent. @throws WeirError HEALTH_DISABLED */
+  probeConnectivity(timeoutMs?: number): Promise<HealthStatusResponse> {
+    const limit = timeoutMs === undefined ? {} : { timeoutMs };
+    return this.call({ method: 'PUT', path: '/v1beta/status/probe', ...limit }) as Promise<HealthStatusResponse>;
   }
 
   /** Frontends of services with their backends. */

@@ -5,6 +5,7 @@
 export type * from './models/daemon.ts';
 export type * from './models/endpoint.ts';
 export type * from './models/fqdn.ts';
+export type * from './models/health.ts';
 export type * from './models/ipam.ts';
 export type * from './models/map.ts';
 export type * from './models/monitor.ts';

@@ -81,6 +81,8 @@ export interface Config {
   readonly events: EventConfig;
   /** Between collections of connections that have ended, in milliseconds. */
   readonly collectionMs: number;
+  /** Undefined: nobody probes. */
+  readonly health: HealthConfig | undefined;
   readonly names: NameConfig;
   readonly dnsProxy: DnsProxyConfig;
   /** Undefined: no metrics. */
@@ -115,6 +117,17 @@ export interface KubernetesConfig {
   /** Milliseconds. */
   readonly heartbeatTimeout: number;
   readonly endpointSlices: boolean;
+}
+
+/** How nodes probe each other. */
+export interface HealthConfig {
+  /** Whether pods are probed, too, by an endpoint that stands for them. */
+  readonly endpoint: boolean;
+  readonly port: number;
+  /** Milliseconds, before it grows with the number of nodes. */
+  readonly intervalMs: number;
+  /** Echoes without an answer until an address counts as silent. */
+  readonly echoes: number;
 }
 
 /** What is kept of the answers of DNS (S30, S31). */
@@ -238,6 +251,7 @@ function fromFile(path: string): Settings {
 
 function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boolean): Config {
   const kubernetes = readKubernetes(reader, environment);
+  const kvstore = readKvstore(reader);
   const socket = reader.text('socket');
   const podCidrs = readPodCidrs(reader);
   const ipam = readIpam(reader, podCidrs, kubernetes);
@@ -257,7 +271,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     manifests: reader.optional('manifests'),
     kubernetes,
     identityAllocation: readIdentityAllocation(reader, kubernetes),
-    kvstore: readKvstore(reader),
+    kvstore,
     identityChangeGrace: reader.duration('identity-change-grace-period'),
     podMetadataTimeout: reader.duration('pod-metadata-timeout'),
     cloudGroups: reader.optional('cloud-groups'),
@@ -288,6 +302,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     policyDenyResponse: reader.oneOf('policy-deny-response', ['none', 'icmp']),
     events: readEvents(reader),
     collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,
+    health: readHealth(reader, kubernetes, kvstore),
     names: readNames(reader),
     dnsProxy: readDnsProxy(reader),
     metricsListen: readListen(reader),
@@ -433,6 +448,24 @@ function readKvstore(reader: Reader): Config['kvstore'] {
   if (leaseTtlSeconds < 5) reader.fail('kvstore-lease-ttl', 'must be 5s at least');
   const options = reader.check('kvstore-opt', () => parseEtcdOptions(reader.list('kvstore-opt')));
   return Object.freeze({ ...options, leaseTtlSeconds });
+}
+
+function readHealth(
+  reader: Reader,
+  kubernetes: KubernetesConfig | undefined,
+  kvstore: Config['kvstore'],
+): HealthConfig | undefined {
+  const mode = reader.oneOf('enable-health-checking', ['auto', 'true', 'false']);
+  const health = {
+    endpoint: reader.oneOf('enable-endpoint-health-checking', ['true', 'false']) === 'true',
+    port: reader.number('cluster-health-port', 1, 65_535),
+    intervalMs: reader.duration('health-check-interval'),
+    echoes: reader.number('health-check-icmp-failure-threshold', 1, 10),
+  };
+  if (health.intervalMs < 10) reader.fail('health-check-interval', 'must be 10ms at least');
+  // Alone with a directory of manifests, a node seldom has others to probe.
+  const wanted = mode === 'true' || (mode === 'auto' && (kubernetes !== undefined || kvstore !== undefined));
+  return wanted ? Object.freeze(health) : undefined;
 }
 
 function readNames(reader: Reader): NameConfig {

@@ -4,6 +4,7 @@ import { errorText } from '../model/errors.ts';
 import { resourceName, type Resource, type ResourceStatus } from '../model/resource.ts';
 import { DaemonApiAdapter } from './api/daemon-api.ts';
 import { EndpointApiAdapter } from './api/endpoint-api.ts';
+import { HealthApiAdapter } from './api/health-api.ts';
 import { IpamApiAdapter } from './api/ipam-api.ts';
 import { NameApiAdapter } from './api/name-api.ts';
 import { PolicyApiAdapter } from './api/policy-api.ts';
@@ -54,6 +55,12 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   undo.defer(() => rooms.policyMemory.settled());
   rooms.policyMemory.begin();
   enter(rooms, 'ready');
+  const { clusterHealth } = rooms;
+  if (clusterHealth !== undefined) {
+    undo.defer(() => clusterHealth.stop());
+    // Nobody's traffic waits for it. Faults are told, and its own to try again.
+    void clusterHealth.begin();
+  }
   undo.defer(() => manager.idle());
   return undo.move();
 }
@@ -81,6 +88,7 @@ function apiOf(rooms: Rooms): AgentApi {
     trial: rooms.trial,
     services: new ServiceApiAdapter(services),
     names: new NameApiAdapter({ names, clock, endpoints: manager.index, cleaned: () => dns.forgetLeases() }),
+    health: new HealthApiAdapter(rooms.clusterHealth?.checker, rooms.config.clusterName),
     ipam: new IpamApiAdapter(ipam, manager.index, clock),
     daemon: new DaemonApiAdapter({
       ...rooms,

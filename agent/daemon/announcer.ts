@@ -1,5 +1,6 @@
 /** What this node tells the cluster: its endpoints and itself, as CiliumEndpoint and CiliumNode objects. */
 import type { Endpoint } from '../endpoint/endpoint.ts';
+import { addressPair } from './api/endpoint-model.ts';
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
 import type { ApiServer } from '../k8s/apiserver/client.ts';
 import { ObjectTarget, wantedObjectType, type ObjectKey, type WantedObject } from '../k8s/apiserver/object-target.ts';
@@ -129,6 +130,8 @@ export class Announcer {
       ...(uid !== '' && { owner: { apiVersion: 'v1', kind: 'Node', name: own.name, uid } }),
       spec: {
         addresses: own.addresses().map(({ type, address }) => ({ type, ip: formatAddress(address) })),
+        // Empty texts take back what an agent before this one said.
+        health: { ipv4: '', ipv6: '', ...addressPair(own.health()) },
         ...(podCidrs !== undefined && { ipam: { podCIDRs: podCidrs.map(formatCidr) } }),
       },
     });

@@ -33,11 +33,18 @@ export class Announcers implements EndpointAnnouncer {
   /** The Node object of this node. */
   setNodeObject(uid: string, node: Node): void {
     this.#own.setObject(uid, node);
+    this.nodeChanged();
+  }
+
+  /** This node has something else to say of itself. */
+  nodeChanged(): void {
     this.#objects?.nodeChanged();
     this.#keys?.nodeChanged();
   }
 
+  /** Not the health endpoint: of that the node tells. */
   setEndpoint(endpoint: Endpoint): void {
+    if (endpoint.isHealth) return;
     this.#objects?.setEndpoint(endpoint);
     this.#keys?.setEndpoint(endpoint);
   }

@@ -1,6 +1,7 @@
 /** What this node tells the cluster through a key-value store: itself, and who is at the addresses of its endpoints. */
 import type { Endpoint } from '../endpoint/endpoint.ts';
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
+import { addressesOf } from '../ipam/ipam.ts';
 import { IPS, nodesOf } from '../kvstore/layout.ts';
 import type { LeasedKeys } from '../kvstore/leased-keys.ts';
 import { encodeIp, encodeNode } from '../kvstore/records.ts';
@@ -37,7 +38,8 @@ export class KvstoreAnnouncer {
     if (!this.#begun) return;
     const { keys, own, clusterName, podCidrs } = this.#options;
     const node = {
-      ...{ name: own.name, cluster: clusterName, addresses: own.addresses(), podCidrs, health: [], ingress: [] },
+      ...{ name: own.name, cluster: clusterName, addresses: own.addresses(), podCidrs, ingress: [] },
+      health: addressesOf(own.health()),
       labels: own.object?.node.labels ?? new Map<string, string>(),
     };
     keys.set(`${nodesOf(clusterName)}${own.name}`, encodeNode(node));

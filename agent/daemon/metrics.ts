@@ -7,6 +7,7 @@ import type { Ipam } from '../ipam/ipam.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import { IDENTITY_SCOPE } from '../model/identity.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
+import type { ClusterHealth } from './cluster-health.ts';
 import type { DnsControl } from './names/dns-control.ts';
 import { nameMetrics } from './names/name-metrics.ts';
 import type { Names } from './names/names.ts';
@@ -29,6 +30,7 @@ export interface MetricsParts {
   readonly metrics: PolicyMetrics;
   readonly serviceMetrics: ServiceMetrics;
   readonly kvstore?: OpenKvstore;
+  readonly clusterHealth?: ClusterHealth;
 }
 
 /** Gauges under Cilium's names, read when somebody asks. */
@@ -42,6 +44,8 @@ export function createMetrics(parts: MetricsParts): Registry {
   parts.serviceMetrics.register(registry);
   const { kvstore } = parts;
   kvstore?.metrics.register(registry, () => kvstore.store.backlog);
+  const { clusterHealth } = parts;
+  clusterHealth?.metrics.register(registry, () => clusterHealth.checker.report());
   nameMetrics(registry, parts.names);
   proxyMetrics(registry, () => parts.dns.counts);
   kernelMetrics(registry, parts);

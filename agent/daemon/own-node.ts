@@ -1,4 +1,5 @@
 import type { Node } from '../k8s/node.ts';
+import type { Addressing } from '../ipam/ipam.ts';
 import { addressEquals, type Address } from '../model/address.ts';
 import type { NodeAddress } from '../model/node.ts';
 
@@ -8,6 +9,8 @@ export interface OwnNodeOptions {
   readonly routers: readonly Address[];
   /** Addresses of the node, the router's among them, as far as they can be seen here. */
   readonly detected: () => readonly Address[];
+  /** Addresses of the node's health endpoint, while it has one. */
+  readonly health: () => Addressing;
 }
 
 /** This node, as it is told to others. */
@@ -40,6 +43,11 @@ export class OwnNode {
       ...(named.length > 0 ? named : seen.map((address) => ({ type: 'InternalIP' as const, address }))),
       ...routers.map((address) => ({ type: 'CiliumInternalIP' as const, address })),
     ];
+  }
+
+  /** Where its health endpoint answers. */
+  health(): Addressing {
+    return this.#options.health();
   }
 
   /** By which other nodes reach this one. */

@@ -26,6 +26,7 @@ import { createPolicyEngine } from '../policy/engine.ts';
 import { Cluster } from './cluster.ts';
 import { Announcer } from './announcer.ts';
 import { Announcers } from './announcers.ts';
+import { ClusterHealth, type HealthParts } from './cluster-health.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { IdentityKeeper, type KeptIdentities } from './identity-keeper.ts';
@@ -42,7 +43,7 @@ import { nameResolver } from './names/resolve-name.ts';
 import { NodeAddresses } from './node-addresses.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import type { OpenKvstore } from './open-kvstore.ts';
-import { OwnNode } from './own-node.ts';
+import { OwnNode, type OwnNodeOptions } from './own-node.ts';
 import { PolicyMemory } from './policy-memory.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { PolicyTrial } from './policy-trial.ts';
@@ -69,6 +70,8 @@ export interface AgentParts {
   readonly startDnsProxy?: (listener: ProxyListener, port: number) => Promise<DnsProxy>;
   /** How the node asks for names that policies admit; that of the configuration when absent. */
   readonly resolveName?: ResolveName;
+  /** Absent: nodes do not probe each other. */
+  readonly healthParts?: HealthParts;
   /** Absent: groups of a cloud are empty. */
   readonly cloudGroups?: CloudGroupResolver;
 }
@@ -99,6 +102,8 @@ export interface Rooms extends AgentParts {
   readonly kvstoreLink?: KvstoreLink;
   readonly trial: PolicyTrial;
   readonly policyMemory: PolicyMemory;
+  /** Absent: nodes do not probe each other. */
+  readonly clusterHealth?: ClusterHealth;
 }
 
 /** How policies are read. */
@@ -153,7 +158,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const dns = await openDnsControl(parts, names, () => manager);
-  const announcer = openAnnouncers(parts, pods, () => nodeAddresses.addresses);
+  const announcer = openAnnouncers(parts, pods, {
+    detected: () => nodeAddresses.addresses,
+    health: () => clusterHealth?.addressing ?? {},
+  });
   const manager = new EndpointManager({
     ...environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
     ...(announcer !== undefined && { announcer }),
@@ -200,6 +208,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     ...{ target: kernel.services, clock, metrics: serviceMetrics },
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  const clusterHealth = openClusterHealth(parts, { families, manager, nodeAddresses, cluster, announcer });
   return {
     ...parts,
     families,
@@ -225,6 +234,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
       directory: `${config.stateDir}/policies`,
       onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
     }),
+    ...(clusterHealth !== undefined && { clusterHealth }),
     trial: new PolicyTrial({
       ...{ clock, decode: decodeOptions(config) },
       log: (message, policies) => logger.info({ policies }, `policy trial: ${message}`),
@@ -256,10 +266,10 @@ async function openDnsControl(
 function openAnnouncers(
   { config, kubernetes, kvstore, clock, logger, ipam }: AgentParts,
   pods: PodDirectory,
-  detected: () => readonly Address[],
+  told: Pick<OwnNodeOptions, 'detected' | 'health'>,
 ): Announcers | undefined {
   if (kubernetes === undefined && kvstore === undefined) return undefined;
-  const own = new OwnNode({ name: config.nodeName, routers: addressesOf(ipam.routers), detected });
+  const own = new OwnNode({ name: config.nodeName, routers: addressesOf(ipam.routers), ...told });
   const podCidrs = Object.values(config.podCidrs);
   const objects =
     kubernetes &&
@@ -271,6 +281,27 @@ function openAnnouncers(
   const keys =
     kvstore && new KvstoreAnnouncer({ keys: kvstore.store.keys, own, clusterName: config.clusterName, pods, podCidrs });
   return new Announcers(own, objects, keys);
+}
+
+/** Who probes the other nodes, and answers them; undefined where nobody is to. */
+function openClusterHealth(
+  { config, healthParts, clock, ipam, logger }: AgentParts,
+  {
+    families,
+    manager,
+    nodeAddresses,
+    cluster,
+    announcer,
+  }: Pick<Rooms, 'families' | 'manager' | 'nodeAddresses' | 'cluster'> & { readonly announcer: Announcers | undefined },
+): ClusterHealth | undefined {
+  if (config.health === undefined || healthParts === undefined) return undefined;
+  return new ClusterHealth({
+    ...{ config: config.health, parts: healthParts, stateDir: config.stateDir, clusterName: config.clusterName },
+    ...{ clock, families, nodes: cluster.nodes, manager, ipam },
+    detected: () => nodeAddresses.addresses,
+    onEndpoint: () => announcer?.nodeChanged(),
+    onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  });
 }
 
 /** Where the cluster agrees on identities; undefined where this node has its own. */

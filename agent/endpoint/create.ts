@@ -5,7 +5,7 @@ import type { EndpointId } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Label } from '../model/labels.ts';
 import { attachmentKey, Endpoint, hostInterfaceName, type Attachment } from './endpoint.ts';
-import { initialLabels, podOf } from './endpoint-labels.ts';
+import { healthLabels, initialLabels, podOf } from './endpoint-labels.ts';
 import { changeIdentity, forgetSubject, unpublish, type EnforceHooks } from './enforce.ts';
 import type { EndpointEnvironment } from './environment.ts';
 
@@ -18,6 +18,8 @@ export interface CreateRequest {
   readonly mtu?: number;
   /** Labels of the request; undefined when it had none. */
   readonly labels?: readonly Label[];
+  /** It is the node's health endpoint, which the agent makes for itself. */
+  readonly health?: true;
 }
 
 /** Where the endpoint stands while it lives. */
@@ -48,7 +50,7 @@ export async function createEndpoint(
     attachment,
     addressing: addresses.addressing,
     mtu: request.mtu ?? environment.mtu,
-    labels: initialLabels(environment.labels, attachment, request.labels),
+    labels: request.health === true ? healthLabels() : initialLabels(environment.labels, attachment, request.labels),
     state: 'waiting-for-identity',
     clock: environment.clock,
   });

@@ -57,6 +57,12 @@ export function refreshedLabels(
     : divide(context.filter, 'pod', known, user);
 }
 
+/** Labels of the health endpoint: they make the reserved identity (S1), and nobody may add to them. */
+export function healthLabels(): EndpointLabels {
+  const all = [reservedLabel('health')];
+  return { origin: 'health', derived: all, user: [], identity: all, information: [] };
+}
+
 /** Whether both make the same identity. */
 export function sameIdentity(a: EndpointLabels, b: EndpointLabels): boolean {
   return labelSetKey(a.identity) === labelSetKey(b.identity);

@@ -28,8 +28,8 @@ export interface Attachment {
 
 /** Labels by where they come from; `identity` and `information` are the outcome (S3, S4). */
 export interface EndpointLabels {
-  /** From the Pod object, the request, or neither; `node` for the node itself. */
-  readonly origin: 'pod' | 'request' | 'init' | 'node';
+  /** From the Pod object, the request, or neither; `node` for the node itself, `health` for its health endpoint. */
+  readonly origin: 'pod' | 'request' | 'init' | 'node' | 'health';
   /** All that the orchestrator says. */
   readonly derived: readonly Label[];
   /** Added through the API. */
@@ -160,6 +160,16 @@ export class Endpoint {
     return this.id === HOST_ENDPOINT_ID;
   }
 
+  /** Whether it is what other nodes probe the way to this node's pods with. */
+  get isHealth(): boolean {
+    return this.labels.origin === 'health';
+  }
+
+  /** Whether it is of the agent's own making: no runtime asked for it, and it lasts no longer than the agent. */
+  get isOwn(): boolean {
+    return this.isHost || this.isHealth;
+  }
+
   /** `namespace/name`, when the workload is a pod. */
   get podName(): string | undefined {
     const { namespace, podName } = this.attachment;
@@ -168,7 +178,7 @@ export class Endpoint {
 
   /** As errors and logs name it. */
   get title(): string {
-    const name = this.isHost ? 'the node' : this.podName;
+    const name = this.isHost ? 'the node' : this.isHealth ? 'health' : this.podName;
     return `endpoint ${this.id}${name === undefined ? '' : ` (${name})`}`;
   }
 

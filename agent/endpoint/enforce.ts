@@ -127,7 +127,7 @@ export function install(environment: EndpointEnvironment, endpoint: Endpoint): P
     const { auditMode } = endpoint.options;
     endpoint.pending.take();
     // The record first: a crash in between must leave a trail to what is in the kernel.
-    if (!endpoint.isHost) await environment.store.save(recordOf(endpoint, link, identity));
+    if (!endpoint.isOwn) await environment.store.save(recordOf(endpoint, link, identity));
     tellProxies(environment, endpoint);
     await environment.datapath.install(
       { id: endpoint.id, identity: identity.id, link, ...endpoint.addressing, auditMode },

@@ -75,9 +75,12 @@ export class EndpointManager {
     if (host !== undefined) this.#inBackground(this.#relabel(host, hostLabels(labels), 'labels of the node changed'));
   }
 
-  /** @throws what the kernel answered; the endpoint then stays, `disconnecting`, and can be removed again. */
+  /**
+   * @throws ENDPOINT_INVALID for an endpoint of the agent's own; what the kernel answered: the endpoint then stays,
+   *   `disconnecting`, and can be removed again
+   */
   async remove(endpoint: Endpoint): Promise<void> {
-    refuseHost(endpoint, 'start the agent without --enable-host-firewall');
+    refuseOwn(endpoint, REMOVE_REMEDY);
     await this.#serial.run(endpoint.key, async () => {
       // Whoever was first in the queue has removed it.
       if (this.index.byId(endpoint.id) === endpoint) await this.#remove(endpoint);
@@ -105,7 +108,7 @@ export class EndpointManager {
 
   /** Labels in addition to the orchestrator's; resolves when the endpoint is enforced under them. */
   async setUserLabels(endpoint: Endpoint, user: readonly Label[]): Promise<void> {
-    refuseHost(endpoint, 'label the Node object');
+    refuseOwn(endpoint, LABEL_REMEDY);
     const { labels, attachment } = endpoint;
     const next = refreshedLabels(this.#environment.labels, attachment, labels, user);
     await this.#relabel(endpoint, next, 'user labels changed');
@@ -212,7 +215,7 @@ export class EndpointManager {
     else if (JSON.stringify(before) !== JSON.stringify(labels)) {
       await this.#serial.run(endpoint.key, async () => {
         const { link, identity } = endpoint;
-        if (endpoint.isLeaving || endpoint.isHost || link === undefined || identity === undefined) return;
+        if (endpoint.isLeaving || endpoint.isOwn || link === undefined || identity === undefined) return;
         await this.#environment.store.save(recordOf(endpoint, link, identity));
       });
     }
@@ -288,6 +291,18 @@ export class EndpointManager {
   }
 }
 
-function refuseHost({ isHost, title }: Endpoint, remedy: string): void {
-  if (isHost) throw new WeirError('ENDPOINT_INVALID', 'is the node itself', { object: title, remedy });
+const REMOVE_REMEDY = {
+  host: 'start the agent without --enable-host-firewall',
+  health: 'start the agent with --enable-endpoint-health-checking false',
+} as const;
+const LABEL_REMEDY = {
+  host: 'label the Node object',
+  health: 'its labels are reserved:health, and no others',
+} as const;
+
+/** What the agent made for itself is not for others to change. */
+function refuseOwn({ isOwn, isHost, title }: Endpoint, remedies: Readonly<Record<'host' | 'health', string>>): void {
+  if (!isOwn) return;
+  const [message, remedy] = isHost ? ['is the node itself', remedies.host] : ["is the agent's own", remedies.health];
+  throw new WeirError('ENDPOINT_INVALID', message, { object: title, remedy });
 }

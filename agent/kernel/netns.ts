@@ -54,6 +54,18 @@ export class Netns implements Disposable {
     throw new WeirError('NETNS_NOT_FOUND', `${path} is not a network namespace`, { object: path });
   }
 
+  /**
+   * A new namespace without a name: it lasts as long as somebody holds its descriptor, at most until this process ends.
+   *
+   * @throws KernelError SYSCALL_FAILED
+   */
+  static create(): Netns {
+    return inNewNetns(() => {
+      const fd = openFile('/proc/thread-self/ns/net');
+      return new Netns(fd, `/proc/${process.pid}/fd/${fd}`);
+    });
+  }
+
   /** The namespace this thread is in. */
   static current(): Netns {
     return Netns.open('/proc/thread-self/ns/net');
@@ -93,6 +105,17 @@ export function inNetns<T>(fd: number, fn: () => T): T {
   }
 }
 
+/** Runs `fn` inside a network namespace that ends with it unless `fn` holds it, in one turn of the event loop. */
+function inNewNetns<T>(fn: () => T): T {
+  home ??= openFile('/proc/thread-self/ns/net');
+  check('create a network namespace', unshare(CLONE_NEWNET));
+  try {
+    return fn();
+  } finally {
+    if (setns(home, CLONE_NEWNET) !== 0) process.abort();
+  }
+}
+
 /** Where `ip netns` keeps its names. */
 const NAMED = '/run/netns';
 
@@ -106,14 +129,8 @@ export function createNetns(name: string): string {
   mkdirSync(NAMED, { recursive: true });
   const file = path.join(NAMED, name);
   closeSync(openSync(file, 'wx', 0o444));
-  home ??= openFile('/proc/thread-self/ns/net');
   try {
-    check('create a network namespace', unshare(CLONE_NEWNET));
-    try {
-      bindMount('/proc/thread-self/ns/net', file);
-    } finally {
-      if (setns(home, CLONE_NEWNET) !== 0) process.abort();
-    }
+    inNewNetns(() => bindMount('/proc/thread-self/ns/net', file));
   } catch (error) {
     rmSync(file, { force: true });
     throw error;

@@ -87,6 +87,10 @@ export const ERROR_CATALOGUE = {
   IDS_EXHAUSTED: { status: 502, remedy: 'remove services that are not used' },
   PORTS_OVERLAP: { status: 500, remedy: 'let net.ipv4.ip_local_port_range end earlier' },
 
+  // Health of the cluster
+  HEALTH_DISABLED: { status: 404, remedy: 'start the agent with --enable-health-checking true' },
+  HEALTH_PROBE_FAILED: { status: 502, remedy: 'see whether packets between the nodes pass, and what policy drops' },
+
   // State on disk
   STATE_CORRUPT: {
     status: 500,

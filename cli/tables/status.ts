@@ -17,6 +17,7 @@ export function statusFault(status: StatusResponse): string | undefined {
     ['kubernetes', status.kubernetes],
     ['weir', status.cilium],
     ['hubble', status.hubble],
+    ['cluster health', status.cluster?.ciliumHealth],
   ];
   const bad = parts.find(([, part]) => part?.state === 'Failure' || part?.state === 'Warning');
   if (bad !== undefined) return `${bad[0]}: ${bad[1]?.msg ?? ''}`;
@@ -59,6 +60,7 @@ function summaryRows(status: StatusResponse, options: StatusRowOptions): Row[] {
     ...textRows('IPAM:', status.ipam?.status),
     ...(options.verbose && addressing.length > 0 ? [['Allocated addresses:'], ...addressRows(addressing)] : []),
     ...textRows('Cluster:', clusterText(status)),
+    ...partRows('Cluster health:', status.cluster?.ciliumHealth),
     ...textRows('Routing:', routingText(status)),
     ...textRows('Host Routing:', status['host-routing']?.mode),
     ...masqueradingRows(status),

@@ -98,6 +98,8 @@ export class FakeAgent implements AsyncDisposable {
     });
     app.get('/v1/fqdn/names', () => models.NAMES);
     app.get('/v1/cluster/nodes', () => ({ self: 'default/n1', 'nodes-added': models.NODES }));
+    app.get('/v1beta/status', () => models.HEALTH);
+    app.put('/v1beta/status/probe', () => models.HEALTH);
     app.get('/v1/service', () => models.SERVICES);
     app.get<{ Params: Id }>('/v1/service/:id', (request) => {
       const found = models.SERVICES.find(({ spec }) => String(spec?.id) === request.params.id);

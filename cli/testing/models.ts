@@ -10,6 +10,7 @@ import type {
   Endpoint,
   EndpointMapFields,
   EndpointStatusLog,
+  HealthStatusResponse,
   Identity,
   IpcacheMapFields,
   IPListEntry,
@@ -263,6 +264,33 @@ export const NODES: readonly NodeElement[] = [
   },
 ];
 
+const answered = (latency: number) => ({ latency, status: '', lastProbed: '2026-11-23T09:59:58Z' });
+
+export const HEALTH: HealthStatusResponse = {
+  ...{ timestamp: '2026-11-23T10:00:00Z', probeInterval: '1m5.92s', local: { name: 'default/n1' } },
+  nodes: [
+    {
+      name: 'default/n1',
+      host: { 'primary-address': { ip: '192.0.2.1', icmp: answered(52_300), http: answered(1_204_000) } },
+      'health-endpoint': { 'primary-address': { ip: '10.244.0.9', icmp: answered(61_000), http: answered(980_400) } },
+    },
+    {
+      name: 'default/n2',
+      host: {
+        'primary-address': { ip: '192.0.2.2', icmp: answered(412_500), http: answered(2_100_000) },
+        'secondary-addresses': [{ ip: '2001:db8::2' }],
+      },
+      'health-endpoint': {
+        'primary-address': {
+          ip: '10.244.1.4',
+          icmp: { status: 'no answer to 3 echoes of 1500 ms', lastProbed: '2026-11-23T10:00:00Z' },
+          http: { status: 'no answer in 5000 ms', lastProbed: '2026-11-23T10:00:00Z' },
+        },
+      },
+    },
+  ],
+};
+
 export const STATUS: StatusResponse = {
   cilium: { state: 'Ok', msg: 'OK' },
   kubernetes: { state: 'Disabled', msg: 'manifests from /etc/weir/manifests' },
@@ -273,7 +301,10 @@ export const STATUS: StatusResponse = {
     status: 'IPv4: 3/254 allocated from 10.244.0.0/24',
     allocations: { '10.244.0.7': 'shop/web-0', '10.244.0.1': 'router' },
   },
-  cluster: { self: 'default/n1', nodes: NODES },
+  cluster: {
+    ...{ self: 'default/n1', nodes: NODES },
+    ciliumHealth: { state: 'Ok', msg: '1/2 reachable, unreachable: n2 (endpoint)' },
+  },
   routing: { 'inter-host-routing-mode': 'Tunnel', 'tunnel-protocol': 'vxlan' },
   'host-routing': { mode: 'BPF' },
   masquerading: { enabled: false },

@@ -17,6 +17,7 @@ import type {
   EndpointConfigurationStatus,
   EndpointHealth,
   EndpointStatusLog,
+  HealthStatusResponse,
   Identity,
   IdentityEndpoints,
   IPAMResponse,
@@ -119,6 +120,13 @@ export interface NameApi {
   selectors(): NameManager;
 }
 
+export interface HealthApi {
+  /** How nodes were reached last. @throws WeirError HEALTH_DISABLED */
+  status(): HealthStatusResponse;
+  /** Probes all nodes now. @throws WeirError HEALTH_DISABLED */
+  probe(): Promise<HealthStatusResponse>;
+}
+
 export interface DaemonApi {
   readonly phase: ApiPhase;
   health(brief: boolean): StatusResponse;
@@ -146,5 +154,6 @@ export interface AgentApi {
   readonly trial: TrialApi;
   readonly services: ServiceApi;
   readonly names: NameApi;
+  readonly health: HealthApi;
   readonly daemon: DaemonApi;
 }

@@ -52,6 +52,7 @@ class FakeAgent {
       trial: note('trial'),
       services: note('services'),
       names: note('names'),
+      health: note('health'),
       daemon,
     } as unknown as AgentApi;
   }

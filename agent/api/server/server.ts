@@ -10,6 +10,7 @@ import { daemonRoutes } from './daemon-routes.ts';
 import { endpointRoutes } from './endpoint-routes.ts';
 import { sendFault } from './faults.ts';
 import { fqdnRoutes } from './fqdn-routes.ts';
+import { healthRoutes } from './health-routes.ts';
 import { ipamRoutes, policyRoutes, serviceRoutes, trialRoutes } from './policy-routes.ts';
 
 export interface ServerOptions {
@@ -69,6 +70,7 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
     serviceRoutes(server, api);
     fqdnRoutes(server, api);
     ipamRoutes(server, api);
+    healthRoutes(server, api);
     daemonRoutes(server, api);
     server.get('/v1/openapi.json', { schema: { hide: true } }, () => server.swagger());
   });

@@ -10,6 +10,7 @@ import { formatCidr } from '../../model/address.ts';
 import { WeirError } from '../../model/errors.ts';
 import { IDENTITY_SCOPE } from '../../model/identity.ts';
 import type { Cluster } from '../cluster.ts';
+import type { ClusterHealth } from '../cluster-health.ts';
 import type { DnsControl } from '../names/dns-control.ts';
 import type { NodeAddresses } from '../node-addresses.ts';
 import type { MasqueradeSettings, NodeKernel } from '../node-kernel.ts';
@@ -24,6 +25,7 @@ export interface DaemonApiParts {
   readonly health: Health;
   readonly kernel: NodeKernel;
   readonly cluster: Pick<Cluster, 'nodes'>;
+  readonly clusterHealth?: Pick<ClusterHealth, 'status'>;
   readonly nodeAddresses: Pick<NodeAddresses, 'addresses'>;
   readonly manager: EndpointManager;
   readonly ipam: Ipam;
@@ -67,7 +69,11 @@ export class DaemonApiAdapter implements DaemonApi {
       hubble: { state: 'Disabled' },
       ipam: this.#ipam(),
       nodeMonitor: monitorModel(kernel),
-      cluster: { self: this.nodes().self!, nodes: this.nodes()['nodes-added']! },
+      cluster: {
+        self: this.nodes().self!,
+        nodes: this.nodes()['nodes-added']!,
+        ciliumHealth: this.#parts.clusterHealth?.status() ?? { state: 'Disabled' },
+      },
       routing: routingModel(config),
       controllers: this.#controllers(),
       'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },

@@ -35,8 +35,9 @@ export function endpointModel(endpoint: Endpoint, ipam: Ipam, use: PolicyMapUse 
   };
 }
 
-function identifiersModel({ key, attachment, podName, isHost }: Endpoint): models.EndpointIdentifiers {
-  if (isHost) return {};
+function identifiersModel({ key, attachment, podName, isOwn }: Endpoint): models.EndpointIdentifiers {
+  // Without one, runtimes leave it alone when they collect what they no longer know.
+  if (isOwn) return {};
   return {
     'cni-attachment-id': key,
     'container-id': attachment.containerId,
