@@ -1,44 +1,18 @@
 /** The manifests of install/kubernetes give the operator and the agent exactly what they need. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import pino from 'pino';
-import { parseAllDocuments } from 'yaml';
 import { IdentityObjects } from '../agent/k8s/apiserver/identity-objects.ts';
 import { KubernetesSource } from '../agent/k8s/apiserver/source.ts';
 import { systemClock } from '../agent/model/clock.ts';
 import { parseLabel } from '../agent/model/labels.ts';
 import { listAt, textAt, type Json } from '../test/fakes/kube-apiserver/object.ts';
 import { KubeApiServer } from '../test/fakes/kube-apiserver/server.ts';
+import { granted, manifests, used } from '../test/harness/grants.ts';
 import { waitFor } from '../test/harness/wait.ts';
 import { Operator } from './operator.ts';
 import { environmentName, OPTIONS } from './options.ts';
 import { clientOf, configOf, defineKinds } from './testing.ts';
-
-const folder = path.resolve(import.meta.dirname, '../install/kubernetes');
-
-function manifests(file: string): Json[] {
-  const documents = parseAllDocuments(readFileSync(path.join(folder, file), 'utf8'));
-  return (Array.isArray(documents) ? documents : []).map((document) => document.toJS() as Json);
-}
-
-/** `verb group/resource` of every rule of the roles of this name. */
-function granted(name: string): Set<string> {
-  const roles = manifests('rbac.yaml').filter(
-    (object) => textAt(object, 'kind').endsWith('Role') && textAt(object, 'metadata', 'name') === name,
-  );
-  const all = roles.flatMap((role) =>
-    listAt(role, 'rules').flatMap((rule) =>
-      listAt(rule, 'apiGroups').flatMap((group) =>
-        listAt(rule, 'resources').flatMap((resource) =>
-          listAt(rule, 'verbs').map((verb) => `${String(verb)} ${String(group)}/${String(resource)}`),
-        ),
-      ),
-    ),
-  );
-  return new Set(all);
-}
 
 describe('permissions', () => {
   let cluster: KubeApiServer;
@@ -48,23 +22,8 @@ describe('permissions', () => {
   });
   afterEach(() => cluster.stop());
 
-  /** What a service account asked for, as {@link granted} has it; where it watches, older servers have it list. */
-  function used(account: string): Set<string> {
-    const asked = cluster.requests.filter(({ user }) => user === account);
-    assert.deepEqual(
-      asked.filter(({ code }) => code === 401 || code === 403),
-      [],
-    );
-    return new Set(
-      asked.flatMap(({ verb, group, resource }) => [
-        `${verb} ${group}/${resource}`,
-        ...(verb === 'watch' ? [`list ${group}/${resource}`] : []),
-      ]),
-    );
-  }
-
   test('the operator uses every verb that it is given, and needs no other', async () => {
-    const account = 'system:serviceaccount:kube-system:weir-operator';
+    const account = 'weir-operator';
     const config = configOf(
       ...['--ipam', 'cluster-pool', '--cluster-pool-ipv4-cidr', '10.0.0.0/20', '--enable-cilium-endpoint-slice'],
       ...['--identity-gc-interval', '50ms', '--identity-heartbeat-timeout', '100ms'],
@@ -92,7 +51,7 @@ describe('permissions', () => {
       metadata: { name: 'ciliumnodes.cilium.io' },
       spec: { group: 'cilium.io', scope: 'Cluster', names, versions: [old] },
     });
-    const server = clientOf(cluster, cluster.token(account));
+    const server = clientOf(cluster, cluster.token(`system:serviceaccount:kube-system:${account}`));
     const operator = new Operator({
       config,
       server,
@@ -152,7 +111,7 @@ describe('permissions', () => {
           const identity = { id: [2000, 2001, 0][Math.floor(round++ / 50) % 3] };
           for (const name of ['keep', 'other'])
             cluster.applyStatus(cilium('CiliumEndpoint', name, { status: { ...status, identity } }));
-          const missing = [...wanted].filter((verb) => !used(account).has(verb));
+          const missing = [...wanted].filter((verb) => !used(cluster.requests, account).has(verb));
           if (missing.length > 0) throw new Error(`unused: ${missing.join(', ')}`);
           return true;
         },
@@ -164,15 +123,15 @@ describe('permissions', () => {
       server.close();
     }
     assert.deepEqual(
-      [...used(account)].filter((verb) => !wanted.has(verb)),
+      [...used(cluster.requests, account)].filter((verb) => !wanted.has(verb)),
       [],
     );
   });
 
   test('the agent follows everything and comes to identities with what it is given', async () => {
-    const account = 'system:serviceaccount:kube-system:weir-agent';
+    const account = 'weir-agent';
     defineKinds(cluster);
-    const server = clientOf(cluster, cluster.token(account));
+    const server = clientOf(cluster, cluster.token(`system:serviceaccount:kube-system:${account}`));
     for (const endpointSlices of [false, true]) {
       const source = new KubernetesSource({
         server,
@@ -188,7 +147,7 @@ describe('permissions', () => {
     const [one, two] = await Promise.all([1, 2].map(() => new IdentityObjects({ server }).agree(labels)));
     assert.equal(one!.id, two!.id);
     server.close();
-    const asked = used(account);
+    const asked = used(cluster.requests, account);
     const given = granted('weir-agent');
     assert.deepEqual(
       [...asked].filter((verb) => !given.has(verb)),

@@ -1,0 +1,58 @@
+/**
+ * A whole cluster under the accounts of install/kubernetes: nothing that agents and the operator ask for is refused, and
+ * agents use every verb that they are given.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { granted, used } from '../../harness/grants.ts';
+import { waitFor } from '../../harness/wait.ts';
+import { MODES, openScene, POLICIES } from './scene.ts';
+
+/** What this life, without accidents, may have no use for, and why. */
+const SPARED: ReadonlyMap<string, string> = new Map([
+  ['get /nodes', 'addresses of pods come from the operator'],
+  ['list cilium.io/ciliumendpointslices', 'endpoints are not batched'],
+  ['watch cilium.io/ciliumendpointslices', 'endpoints are not batched'],
+  ['delete cilium.io/ciliumidentities', 'no two nodes raced for the same labels'],
+  ['get cilium.io/ciliumidentities', 'no two nodes raced for the same labels'],
+  ['patch cilium.io/ciliumidentities', 'no identity that was marked as unused came into use'],
+  ['get apiextensions.k8s.io/customresourcedefinitions', 'no agent started before the operator had defined the kinds'],
+]);
+
+test('agents and the operator do with what their manifests give them', { timeout: 600_000 }, async (t) => {
+  await using stack = new AsyncDisposableStack();
+  const { cluster, members, clients } = await openScene(MODES[0]!);
+  stack.use(cluster);
+  const { server: api } = cluster;
+  // Something for each verb: labels that change, an agent that starts anew, a pod that goes, a policy that only agents judge.
+  await api.merge('/api/v1/namespaces/default/pods/client2', { metadata: { labels: { tier: 'new' } } });
+  await members[2].node.stopAgent('SIGKILL');
+  await members[2].node.startAgent();
+  await cluster.end(clients[0]);
+  await api.create('/apis/networking.k8s.io/v1/namespaces/default/networkpolicies', {
+    metadata: { name: 'wrong' },
+    spec: { podSelector: {}, ingress: [{ ports: [{ port: 80, endPort: 79 }] }] },
+  });
+  await api.delete(`${POLICIES}/server`);
+  const given = granted('weir-agent');
+  await waitFor(
+    'every verb to be used',
+    async () => {
+      const asked = used(await api.records(), 'weir-agent');
+      const missing = [...given].filter((verb) => !asked.has(verb) && !SPARED.has(verb));
+      if (missing.length > 0) throw new Error(`unused: ${missing.join(', ')}`);
+      return true;
+    },
+    60_000,
+  );
+  const records = await api.records();
+  for (const account of ['weir-agent', 'weir-operator']) {
+    const allowed = granted(account);
+    assert.deepEqual(
+      [...used(records, account)].filter((verb) => !allowed.has(verb)),
+      [],
+    );
+  }
+  const spared = [...SPARED].filter(([verb]) => !used(records, 'weir-agent').has(verb));
+  for (const [verb, why] of spared) t.diagnostic(`not used, since ${why}: ${verb}`);
+});
