@@ -12,6 +12,8 @@ export const POLICIES = '/apis/cilium.io/v2/namespaces/default/ciliumnetworkpoli
 /** Where a cluster keeps its identities and addresses; every test of this folder holds for each of them. */
 export interface Mode {
   readonly name: string;
+  /** Identities are objects of the API server. */
+  readonly identityObjects: boolean;
   start(): Promise<KubernetesCluster>;
   /** What else can be killed here: each kills it, waits as it is told to, and brings it back. */
   faults?(cluster: KubernetesCluster): Readonly<Record<string, Fault>>;
@@ -30,8 +32,11 @@ const COMMON: KubernetesClusterOptions = {
 };
 
 export const MODES: readonly Mode[] = [
-  { name: 'custom resources', start: () => KubernetesCluster.start(COMMON) },
-  { name: 'etcd', start: () => KubernetesCluster.start({ ...COMMON, kvstore: true }), faults: etcdFaults },
+  { name: 'custom resources', identityObjects: true, start: () => KubernetesCluster.start(COMMON) },
+  {
+    ...{ name: 'etcd', identityObjects: false, faults: etcdFaults },
+    start: () => KubernetesCluster.start({ ...COMMON, kvstore: true }),
+  },
 ];
 
 /** Each takes etcd away in another way. */
