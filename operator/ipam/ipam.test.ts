@@ -149,7 +149,6 @@ describe('cluster pool', () => {
       () =>
         textAt(cluster.get('cilium.io/v2/ciliumnodes', 'thief'), 'status', 'ipam', 'operator-status', 'error') ||
         undefined,
-      30_000,
     );
     assert.match(message, /overlaps 10\.0\.7\.0\/24 of node old/);
   });

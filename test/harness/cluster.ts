@@ -84,22 +84,17 @@ export class Cluster implements AsyncDisposable {
     const endpoints = await this.#endpoints();
     const nodes = this.members.map((member) => nodeObject(member));
     this.manifest('cluster.json', list([...identities, ...nodes, ...endpoints.map(({ object }) => object)]));
-    await waitFor(
-      'all nodes to know all endpoints',
-      async () => {
-        const known = await Promise.all(this.members.map(async ({ api }) => await api.ips()));
-        return known.every((entries) => {
-          const answers = new Map(entries.map(({ cidr, identity }) => [cidr, identity]));
-          return (
-            endpoints.every(({ ip, identity }) => answers.get(ip) === identity) &&
-            // Nobody is at an address any more that no endpoint has.
-            entries.filter(({ identity }) => identity >= FIRST_IDENTITY && identity < 65_536).length ===
-              endpoints.length
-          );
-        });
-      },
-      30_000,
-    );
+    await waitFor('all nodes to know all endpoints', async () => {
+      const known = await Promise.all(this.members.map(async ({ api }) => await api.ips()));
+      return known.every((entries) => {
+        const answers = new Map(entries.map(({ cidr, identity }) => [cidr, identity]));
+        return (
+          endpoints.every(({ ip, identity }) => answers.get(ip) === identity) &&
+          // Nobody is at an address any more that no endpoint has.
+          entries.filter(({ identity }) => identity >= FIRST_IDENTITY && identity < 65_536).length === endpoints.length
+        );
+      });
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -120,14 +115,10 @@ export class Cluster implements AsyncDisposable {
     for (const { status } of all) numberOf(status?.identity?.labels ?? []);
     const objects = [...this.#numbers].map(([key, number]) => identityObject(number, key.split(',')));
     this.manifest('identities.json', list(objects));
-    await waitFor(
-      'every endpoint to have the number of the cluster',
-      async () => {
-        const now = (await Promise.all(this.members.map(podEndpoints))).flat();
-        return now.every(({ status }) => status?.identity?.id === numberOf(status?.identity?.labels ?? []));
-      },
-      30_000,
-    );
+    await waitFor('every endpoint to have the number of the cluster', async () => {
+      const now = (await Promise.all(this.members.map(podEndpoints))).flat();
+      return now.every(({ status }) => status?.identity?.id === numberOf(status?.identity?.labels ?? []));
+    });
     this.manifest('identities.json', '');
     return objects;
   }

@@ -61,14 +61,10 @@ export class Etcd implements AsyncDisposable {
     this.#child = start(argv, { stdio: ['ignore', log, log] });
     log.close();
     const child = this.#child;
-    await waitFor(
-      'etcd to answer',
-      async () => {
-        if (child.exitCode !== null) throw new Error(`etcd ended; its log:\n${this.#logTail()}`);
-        return this.#enter.length > 0 ? this.#isUp(begun) : await this.#answers();
-      },
-      60_000,
-    );
+    await waitFor('etcd to answer', async () => {
+      if (child.exitCode !== null) throw new Error(`etcd ended; its log:\n${this.#logTail()}`);
+      return this.#enter.length > 0 ? this.#isUp(begun) : await this.#answers();
+    });
   }
 
   /** Loses all that it held, as a store does that is set up anew. */

@@ -159,18 +159,14 @@ export class KubernetesCluster implements AsyncDisposable {
   /** Resolves when every agent knows every running pod of the other nodes under one identity. */
   async settled(): Promise<void> {
     const addresses = [...this.#pods.values()].flatMap((pod) => [`${pod.ipv4}/32`, `${pod.ipv6}/128`]);
-    await waitFor(
-      'all nodes to know all pods',
-      async () => {
-        const tables = await Promise.all(this.nodes.members.map(async ({ api }) => await api.ips()));
-        const answers = tables.map((entries) => new Map(entries.map(({ cidr, identity }) => [cidr, identity])));
-        return addresses.every((address) => {
-          const known = new Set(answers.map((table) => table.get(address)));
-          return known.size === 1 && !known.has(undefined);
-        });
-      },
-      30_000,
-    );
+    await waitFor('all nodes to know all pods', async () => {
+      const tables = await Promise.all(this.nodes.members.map(async ({ api }) => await api.ips()));
+      const answers = tables.map((entries) => new Map(entries.map(({ cidr, identity }) => [cidr, identity])));
+      return addresses.every((address) => {
+        const known = new Set(answers.map((table) => table.get(address)));
+        return known.size === 1 && !known.has(undefined);
+      });
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

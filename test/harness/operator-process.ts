@@ -41,14 +41,10 @@ export class OperatorProcess implements AsyncDisposable {
     sink.close();
     this.#child = child;
     const said = (): string => readFileSync(log).subarray(before).toString();
-    await waitFor(
-      'the operator to lead',
-      () => {
-        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`it ended:\n${said()}`);
-        return /"msg":"leads"/.test(said());
-      },
-      60_000,
-    );
+    await waitFor('the operator to lead', () => {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`it ended:\n${said()}`);
+      return /"msg":"leads"/.test(said());
+    });
   }
 
   /** Ends it; SIGKILL plays a crash: its lease is not given back. */

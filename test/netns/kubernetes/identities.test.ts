@@ -5,9 +5,6 @@ import { Traffic, type Flow } from '../../harness/traffic.ts';
 import { SILENCE_MS, waitFor } from '../../harness/wait.ts';
 import { flowsOf, MODES, openScene, POLICIES, PORT, serverPolicy, type Scene } from './scene.ts';
 
-/** Until a change of labels is known on all nodes, that of a busy machine; what it takes is in the output. */
-const SOON_MS = 10_000;
-
 const SHOP = '/api/v1/namespaces/shop';
 
 for (const mode of MODES) {
@@ -91,13 +88,9 @@ async function reidentified({ members }: Scene, address: string, change: () => P
   const [before] = await identities();
   await change();
   const start = performance.now();
-  await waitFor(
-    'another identity on every node',
-    async () => {
-      const now = new Set(await identities());
-      return now.size === 1 && !now.has(before) && !now.has(undefined);
-    },
-    SOON_MS,
-  );
+  await waitFor('another identity on every node', async () => {
+    const now = new Set(await identities());
+    return now.size === 1 && !now.has(before) && !now.has(undefined);
+  });
   return performance.now() - start;
 }
