@@ -4,9 +4,9 @@ import { decodeEvent, type FlowEvent } from './event.ts';
 
 /**
  * How long events gather before they are read: every new connection causes some, and would otherwise wake the agent. The
- * buffer holds what 900,000 connections a second cause meanwhile.
+ * buffer holds what 350,000 connections a second cause meanwhile.
  */
-const GATHER_MS = 20;
+const GATHER_MS = 50;
 
 /** Reads `weir_events` and gives every event to every subscriber. Without subscribers records are skipped undecoded. */
 export class EventReader implements Disposable {

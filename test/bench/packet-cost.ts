@@ -1,57 +1,68 @@
 /**
  * Nanoseconds of one packet in a program, by BPF_PROG_TEST_RUN: the least of many rounds, less what an empty program costs
- * in the same run. Drops and verdicts are not reported, as they are not for all but the first packets of a connection; traces
- * are as they are by default, and nobody listens but where a row says so.
+ * in the same run. Drops and verdicts are not reported, as they are not for all but the first packets of a connection, and
+ * nobody listens to traces, but where a row says so.
  */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { BpfObject } from '../../agent/kernel/bpf-object.ts';
 import { programTestRun } from '../../agent/kernel/test-run.ts';
-import { compileBpf } from '../../agent/kernel/testbed.ts';
+import { DIRECTION_EGRESS } from '../../bpf/gen/constants.ts';
+import { MAPS, type MapName } from '../../bpf/gen/maps.ts';
+import { compileBpf } from '../../hack/bpf-compile.ts';
 import { ip, TCP, type Payload } from '../datapath/frame.ts';
-import { TestNode, type EndpointPrograms, type TestRule } from '../datapath/node.ts';
+import { EndpointPrograms, MAX_ENTRIES, runProgram, TestNode, type TestRule } from '../datapath/node.ts';
 import type { Bench } from './suite.ts';
 
 const ROUNDS = 60;
 const REPEAT = 10_000;
+/** Runs of a packet that is reported: their events fit into the test node's buffer. */
+const REPEAT_REPORTED = 500;
 /** Entries of a large policy map. */
 const MANY = 16_000;
 
 const A = { id: 1, identity: 1001, ipv4: '10.0.0.1', ipv6: 'fd00::1' };
 const B = { id: 2, identity: 1002, ipv4: '10.0.0.2', ipv6: 'fd00::2' };
+const C = { id: 3, identity: 1003, ipv4: '10.0.0.3', ipv6: 'fd00::3' };
 const PEER = { identity: 3000, ipv4: '10.2.0.1', ipv6: 'fd02::1' };
 const QUIET = { dropEvents: false, verdictEvents: false, traceEvents: true };
+const FAMILIES = ['ipv4', 'ipv6'] as const;
+type Family = (typeof FAMILIES)[number];
+type Addresses = Readonly<Record<Family, string>>;
 
-const least = (run: () => number): number => Math.min(...Array.from({ length: ROUNDS }, run));
+/** Two programs of no interest in themselves: one does nothing, one only asks the policy. */
+const source = (bpf: string): string => `
+#include "${bpf}/lib/policy.h"
+SEC("tc") int empty(struct __sk_buff *skb) { return 0; }
+SEC("tc") int lookup(struct __sk_buff *skb)
+{
+	struct policy_question question = {
+		.identity = skb->cb[0],
+		.port = bpf_htons(80),
+		.direction = ${DIRECTION_EGRESS},
+		.protocol = IPPROTO_TCP,
+		.port_known = true,
+	};
+	struct policy_answer answer = {};
 
-function emptyProgram(): number {
-  const source = `#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-SEC("tc") int empty(struct __sk_buff *skb) { return 0; }`;
-  using object = BpfObject.load({ name: 'empty', elf: compileBpf(source) });
-  const { fd } = object.program('empty');
-  const data = ip({ from: A.ipv4, to: PEER.ipv4, payload: { udp: [1, 2] } });
-  return least(() => programTestRun(fd, { data, repeat: REPEAT }).durationNs);
+	policy_lookup(&question, &answer);
+	return answer.reason;
 }
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+`;
 
-/** An endpoint's programs and the packets that it sends or gets. */
-class Subject {
-  readonly #programs: EndpointPrograms;
-  readonly #family: 'ipv4' | 'ipv6';
-  readonly #baseline: number;
-
-  constructor(programs: EndpointPrograms, family: 'ipv4' | 'ipv6', baseline: number) {
-    this.#programs = programs;
-    this.#family = family;
-    this.#baseline = baseline;
-  }
-
-  sends(payload: Payload, to: { ipv4: string; ipv6: string } = PEER, from = A): number {
-    const frame = ip({ from: from[this.#family], to: to[this.#family], payload });
-    return least(() => this.#programs.run('from_container', frame, { repeat: REPEAT }).nanoseconds) - this.#baseline;
-  }
-
-  gets(payload: Payload): number {
-    const frame = ip({ from: PEER[this.#family], to: A[this.#family], payload });
-    return least(() => this.#programs.run('policy_ingress', frame, { repeat: REPEAT }).nanoseconds) - this.#baseline;
+async function loadProbe(node: TestNode): Promise<BpfObject> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'weir-packet-cost-'));
+  const [from, to] = [path.join(folder, 'probe.c'), path.join(folder, 'probe.o')];
+  try {
+    writeFileSync(from, source(path.resolve(import.meta.dirname, '../../bpf')));
+    await compileBpf(from, to);
+    const names = (Object.keys(MAPS) as MapName[]).filter((name) => MAPS[name].pinned);
+    const pins = Object.fromEntries(names.map((name) => [name, path.join(node.bpfRoot, name)]));
+    return BpfObject.load({ name: 'probe', elf: readFileSync(to), pins, maxEntries: MAX_ENTRIES });
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -62,48 +73,112 @@ const many: readonly TestRule[] = Array.from({ length: MANY }, (_, i) => ({
   port: 80,
 }));
 
+const UDP: Payload = { udp: [4000, 53] };
+const ESTABLISHED: Payload = { tcp: [4000, 80], flags: TCP.ack };
+/** Opens a connection and ends it at once, so that the next such packet opens another, whose entry replaces the last one's. */
+const OPENING: Payload = { tcp: [4001, 80], flags: TCP.syn | TCP.rst };
+/** A timestamp request and a node information query are not tracked: every one is judged. */
+const UNTRACKED: Readonly<Record<Family, Payload>> = { ipv4: { icmp: { type: 13 } }, ipv6: { icmp: { type: 139 } } };
+
+/** Takes the rows of the table, one after the other. */
+class Meter {
+  readonly #rounds: number;
+  readonly #print: (line: string) => void;
+  /** What it takes to run a program that does nothing. */
+  readonly #baseline: number;
+
+  constructor(probe: BpfObject, rounds: number, print: (line: string) => void) {
+    this.#rounds = rounds;
+    this.#print = print;
+    const { fd } = probe.program('empty');
+    const data = ip({ from: A.ipv4, to: PEER.ipv4, payload: UDP });
+    this.#baseline = this.least(() => programTestRun(fd, { data, repeat: REPEAT }).durationNs);
+    print(`| packet (an empty program: ${this.#baseline} ns) | IPv4 | IPv6 |`);
+    print('|---|---|---|');
+  }
+
+  least(run: () => number): number {
+    return Math.min(...Array.from({ length: this.#rounds }, run));
+  }
+
+  row(what: string, run: (family: Family) => number): void {
+    const cells = FAMILIES.map((family) => String(this.least(() => run(family)) - this.#baseline));
+    this.#print(`| ${what} | ${cells.join(' | ')} |`);
+  }
+
+  /** A row that does not depend on the family. */
+  single(what: string, run: () => number): void {
+    this.#print(`| ${what} | ${this.least(run) - this.#baseline} | |`);
+  }
+}
+
+/** What `from` sends to `to`, in its program. */
+const sends =
+  (programs: EndpointPrograms, payload: Payload, to: Addresses = PEER, from: Addresses = A, repeat = REPEAT) =>
+  (family: Family): number =>
+    programs.run('from_container', ip({ from: from[family], to: to[family], payload }), { repeat }).nanoseconds;
+
+/** What another program has for A. */
+const gets =
+  (programs: EndpointPrograms, payload: Payload, from: Addresses = PEER) =>
+  (family: Family): number =>
+    programs.run('policy_ingress', ip({ from: from[family], to: A[family], payload }), { repeat: REPEAT }).nanoseconds;
+
 export const bench: Bench = {
   name: 'packet-cost',
   title: `nanoseconds a packet above an empty program, least of ${ROUNDS} rounds of ${REPEAT}`,
-  async run(print) {
+  async run(print, { quick }) {
     using node = await TestNode.start();
+    using probe = await loadProbe(node);
     for (const address of [PEER.ipv4, PEER.ipv6]) node.ipcache(address, PEER.identity);
     const [a, b] = [A, B].map((endpoint) => node.endpoint({ ...endpoint, config: QUIET })) as [
       EndpointPrograms,
       EndpointPrograms,
     ];
-    const baseline = emptyProgram();
-    print(`an empty program: ${baseline} ns`);
-    print(`${'packet'.padEnd(58)}${'IPv4'.padStart(6)}${'IPv6'.padStart(6)}`);
-    const row = (what: string, measure: (subject: Subject, family: 'ipv4' | 'ipv6') => number): void => {
-      const figures = (['ipv4', 'ipv6'] as const).map((family) => measure(new Subject(a, family, baseline), family));
-      print(`${what.padEnd(58)}${figures.map((ns) => String(ns).padStart(6)).join('')}`);
-    };
-    const udp: Payload = { udp: [4000, 53] };
-    const tcp: Payload = { tcp: [4000, 80], flags: TCP.ack };
-    row('spoofed source: dropped', (s) => s.sends(udp, PEER, B));
-    row('denied by an empty policy', (s) => s.sends(udp));
+    const c = node.endpoint({ ...C, config: { dropEvents: false } });
+    const meter = new Meter(probe, quick ? 2 : ROUNDS, print);
+    lookups(meter, probe);
+    meter.row('spoofed source: dropped', sends(a, UDP, PEER, B));
+    meter.row('denied by an empty policy', sends(a, UDP));
     a.allow(...many);
-    row(`denied by a policy of ${MANY} entries`, (s) => s.sends(udp));
+    meter.row(`denied by a policy of ${MANY} entries`, sends(a, UDP));
     a.revoke(...many);
-    a.allow(
-      { direction: 'egress', identity: PEER.identity },
-      { direction: 'egress', identity: B.identity },
-      { direction: 'egress', protocol: 132 },
-    );
+    a.allow({ direction: 'egress', identity: PEER.identity });
+    a.allow({ direction: 'egress', identity: B.identity }, { direction: 'egress', protocol: 132 });
     b.allow({ direction: 'ingress', identity: A.identity });
+    c.allow({ direction: 'egress', identity: PEER.identity });
     node.raiseRevision(0);
-    row('established, to the host stack', (s) => s.sends(tcp));
-    row('established, reply into the pod, delivered', (s) => s.gets({ tcp: [80, 4000], flags: TCP.ack }));
-    row('established, pod to pod: both policies, delivered', (s) => s.sends(tcp, B));
+    meter.row('established, to the host stack', sends(a, ESTABLISHED));
+    meter.row('established, reply into the pod, delivered', gets(a, { tcp: [80, 4000], flags: TCP.ack }));
+    meter.row('established, pod to pod: both policies, delivered', sends(a, ESTABLISHED, B));
     node.traced(true);
-    row('established, traced at medium aggregation', (s) => s.sends(tcp));
+    meter.row('established, traced at medium aggregation', sends(a, ESTABLISHED));
     node.traced(false);
-    // A timestamp request and a node information query are not tracked: every one is judged.
-    const untracked = (family: 'ipv4' | 'ipv6'): Payload => ({ icmp: { type: family === 'ipv4' ? 13 : 139 } });
-    row('judged: ipcache and policy, not tracked', (s, family) => s.sends(untracked(family)));
+    meter.row('judged: ipcache and policy, not tracked', (family) => sends(a, UNTRACKED[family])(family));
+    meter.row('new connection: service?, ipcache, policy, tracked', sends(a, OPENING));
+    meter.row('new connection, reported', (family) => {
+      node.events();
+      return sends(c, OPENING, PEER, C, REPEAT_REPORTED)(family);
+    });
     a.allow(...many);
-    row(`judged by ${MANY} entries`, (s, family) => s.sends(untracked(family)));
-    row(`established, with ${MANY} entries`, (s) => s.sends(tcp));
+    meter.row(`judged by ${MANY} entries`, (family) => sends(a, UNTRACKED[family])(family));
+    meter.row(`established, with ${MANY} entries`, sends(a, ESTABLISHED));
+    meter.row(`new connection, with ${MANY} entries`, sends(a, OPENING));
   },
 };
+
+/** The policy lookup by itself: two searches of the trie. */
+function lookups(meter: Meter, probe: BpfObject): void {
+  const { fd } = probe.program('lookup');
+  const programs = new EndpointPrograms(probe);
+  const frame = ip({ from: A.ipv4, to: PEER.ipv4, payload: UDP });
+  const asks = (identity: number) => (): number =>
+    runProgram(fd, frame, { sourceIdentity: identity, repeat: REPEAT }).nanoseconds;
+  const [first] = many;
+  programs.allow(first!);
+  meter.single('policy lookup, in a map of one entry', asks(first!.identity!));
+  programs.allow(...many);
+  meter.single(`policy lookup, in a map of ${MANY} entries`, asks(first!.identity!));
+  meter.single(`policy lookup, in a map of ${MANY} entries, in vain`, asks(PEER.identity));
+  programs.revoke(...many);
+}

@@ -49,7 +49,7 @@ export const VERDICT: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** Smaller than real: tests make many nodes. */
-const MAX_ENTRIES: Partial<Record<MapName, number>> = {
+export const MAX_ENTRIES: Partial<Record<MapName, number>> = {
   weir_ipcache: 1024,
   weir_ct4: 4096,
   weir_ct6: 4096,
@@ -320,7 +320,8 @@ const SKB_INGRESS_IFINDEX_OFFSET = 36;
 const SKB_IFINDEX_OFFSET = 40;
 const SKB_BYTES = 192;
 
-function runProgram(fd: number, frame: Uint8Array, run: RunContext): Ran {
+/** Runs a frame through a program. */
+export function runProgram(fd: number, frame: Uint8Array, run: RunContext): Ran {
   const { sourceIdentity, ingressIfindex = 0, ifindex = 0, mark = 0, repeat } = run;
   const context = Buffer.alloc(SKB_BYTES);
   if (sourceIdentity !== undefined) context.writeUInt32LE(sourceIdentity, SKB_CB_OFFSET);
