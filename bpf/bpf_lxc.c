@@ -153,6 +153,14 @@ int from_container(struct __sk_buff *skb)
 		forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
 		return call_ingress_policy(skb, packet, packet->peer_endpoint, endpoint_identity);
 	}
+	if (direct_to_nodes && is_of_cluster(packet->peer_identity)) {
+		int verdict = to_next_hop(skb, packet);
+
+		if (verdict == TC_ACT_REDIRECT)
+			forwarded(skb, packet, TRACE_TO_NETWORK, remarkable);
+		if (verdict != TC_ACT_UNSPEC)
+			return verdict;
+	}
 	if (tunnel) {
 		int verdict = to_other_node(skb, packet, remarkable);
 

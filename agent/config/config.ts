@@ -287,6 +287,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
       tunnelPort: readTunnel(reader),
       underlay: reader.oneOf('underlay-protocol', ['ipv4', 'ipv6']) === 'ipv4' ? 4 : 6,
       autoDirectNodeRoutes: reader.flag('auto-direct-node-routes'),
+      throughHost: reader.flag('enable-host-legacy-routing'),
     }),
     warmPrograms: reader.number('warm-programs', 0, 1000),
     policyMapMax: reader.number('bpf-policy-map-max', 256, 65536),

@@ -175,6 +175,11 @@ export const OPTIONS = [
     help: 'native: make routes to the pods of nodes that share a network with this one',
   },
   {
+    name: 'enable-host-legacy-routing',
+    kind: 'flag',
+    help: "native: let the host's stack forward what pods send to other nodes, past its netfilter rules",
+  },
+  {
     name: 'enable-ipv4-masquerade',
     kind: 'flag',
     help: "pods' IPv4 packets leave the cluster under the address of the node, by --devices",

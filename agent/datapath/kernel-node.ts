@@ -76,7 +76,7 @@ export class KernelNode implements Disposable {
     nonMasquerade.open();
     const loader = await Loader.create(options.objects, pins, maps, options.settings);
     const network = setUpNode(options);
-    loader.settings = { ...loader.settings, ...tunnelSettings(network, options.routing) };
+    loader.settings = { ...loader.settings, ...routingSettings(network, options.routing) };
     describeNode(maps, network, options.routers);
     await loader.attachDevice('weir_host', network.host.index, ['from_host']);
     await loader.detachDevices(
@@ -151,8 +151,9 @@ export async function uninstall(bpfRoot: string): Promise<void> {
   await pins.removeAll();
 }
 
-function tunnelSettings({ tunnel, mtu }: NodeNetwork, { underlay, tunnelPort }: Routing): ProgramSettings {
-  if (tunnel === undefined) return { tunnel: false };
+function routingSettings({ tunnel, mtu }: NodeNetwork, routing: Routing): ProgramSettings {
+  const { underlay, tunnelPort, throughHost } = routing;
+  if (tunnel === undefined) return { tunnel: false, directToNodes: throughHost ? 0 : 1 };
   return { tunnel: true, tunnelIpv6: underlay === 6, tunnelIfindex: tunnel, tunnelMtu: mtu, tunnelPort };
 }
 

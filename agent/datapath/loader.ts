@@ -39,6 +39,7 @@ export type ProgramSettings = Partial<
     | 'eventBurst'
     | 'policyAccounting'
     | 'denyResponse'
+    | 'directToNodes'
     | 'tcpEstablishedSeconds'
     | 'tcpSynSeconds'
     | 'tcpClosingSeconds'

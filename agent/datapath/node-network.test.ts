@@ -13,7 +13,7 @@ const OPTIONS: NodeNetworkOptions = {
   routers: [parseAddress('10.1.0.1'), parseAddress('fd00:1::1')],
   podCidrs: [parseCidr('10.1.0.0/24'), parseCidr('fd00:1::/64')],
   devices: [],
-  routing: { mode: 'native', tunnelPort: 8472, underlay: 4, autoDirectNodeRoutes: false },
+  routing: { mode: 'native', tunnelPort: 8472, underlay: 4, autoDirectNodeRoutes: false, throughHost: true },
 };
 
 /** A wire to the world with a default route over it. */

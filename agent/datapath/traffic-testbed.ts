@@ -33,7 +33,7 @@ export async function testNode(extra: Partial<KernelNodeOptions> = {}): Promise<
   const bpfRoot = extra.bpfRoot ?? path.join('/sys/fs/bpf', uniqueName('weir-test'));
   try {
     const node = await KernelNode.open({
-      routing: { mode: 'native', tunnelPort: 8472, underlay: 4, autoDirectNodeRoutes: false },
+      routing: { mode: 'native', tunnelPort: 8472, underlay: 4, autoDirectNodeRoutes: false, throughHost: true },
       bpfRoot,
       objects: OBJECTS_FOLDER,
       routers: ROUTERS,

@@ -103,6 +103,8 @@ export interface Routing {
   readonly underlay: 4 | 6;
   /** Where packets are routed: whether this node makes the routes to nodes that share a network with it. */
   readonly autoDirectNodeRoutes: boolean;
+  /** Where packets are routed: whether the host's stack forwards what pods send to other nodes, netfilter included. */
+  readonly throughHost: boolean;
 }
 
 /** Another node, as the kernel needs to know it. */

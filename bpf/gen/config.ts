@@ -189,6 +189,8 @@ export interface BpfLxcConfig {
   readonly auditMode: boolean;
   /** Answer what egress policy denies with an ICMP error (one byte) */
   readonly denyResponse: boolean;
+  /** Packets for pods of other nodes are routed past the host's stack (8 bits) */
+  readonly directToNodes: number;
   /** IPv4 address of the endpoint; all zero when it has none (4 bytes) */
   readonly endpointIpv4: Uint8Array;
   /** IPv6 address of the endpoint; all zero when it has none (16 bytes) */
@@ -235,6 +237,7 @@ export const bpfLxcConfigVariables = {
   endpointIdentity: { offset: 68, size: 4, type: 'number', description: "Security identity of the endpoint" },
   auditMode: { offset: 72, size: 1, type: 'boolean', description: "Forward and report what policy would have dropped" },
   denyResponse: { offset: 73, size: 1, type: 'boolean', description: "Answer what egress policy denies with an ICMP error" },
+  directToNodes: { offset: 74, size: 1, type: 'number', description: "Packets for pods of other nodes are routed past the host's stack" },
   endpointIpv4: { offset: 76, size: 4, type: 'Uint8Array', description: "IPv4 address of the endpoint; all zero when it has none" },
   endpointIpv6: { offset: 80, size: 16, type: 'Uint8Array', description: "IPv6 address of the endpoint; all zero when it has none" },
   endpointMac: { offset: 96, size: 8, type: 'Uint8Array', description: "MAC address of the pod's end of the veth pair" },
@@ -274,6 +277,7 @@ export function writeBpfLxcConfig(view: DataView, values: Partial<BpfLxcConfig>)
   if (values.endpointIdentity !== undefined) view.setUint32(68, values.endpointIdentity, true);
   if (values.auditMode !== undefined) view.setUint8(72, values.auditMode ? 1 : 0);
   if (values.denyResponse !== undefined) view.setUint8(73, values.denyResponse ? 1 : 0);
+  if (values.directToNodes !== undefined) view.setUint8(74, values.directToNodes);
   if (values.endpointIpv4 !== undefined) writeBytes(view, values.endpointIpv4, 76, 4);
   if (values.endpointIpv6 !== undefined) writeBytes(view, values.endpointIpv6, 80, 16);
   if (values.endpointMac !== undefined) writeBytes(view, values.endpointMac, 96, 6);

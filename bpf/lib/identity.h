@@ -47,10 +47,19 @@ ALWAYS_INLINE __u32 identity_of_source(__u8 family, const union addr *address)
 	return identity == IDENTITY_HOST ? world(family) : identity;
 }
 
-/* A full socket on a packet that leaves the host's stack is a socket of this host: forwarding orphans packets (ip_rcv). */
+/* A pod's, of whichever node: not the world's, not a host's. */
+ALWAYS_INLINE bool is_of_cluster(__u32 identity)
+{
+	return identity >= IDENTITY_WELL_KNOWN_FIRST && identity <= IDENTITY_CLUSTER_LAST;
+}
+
+/*
+ * A full socket on a packet that no device brought here is a socket of this host. Of those that came by a device, the stack's
+ * forwarding parts them from their sockets (ip_rcv), but redirecting does not: a pod's packet may still bear the pod's.
+ */
 ALWAYS_INLINE bool sent_by_local_socket(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
-	return sk && bpf_sk_fullsock(sk);
+	return !skb->ingress_ifindex && sk && bpf_sk_fullsock(sk);
 }

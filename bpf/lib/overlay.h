@@ -13,6 +13,7 @@
 #include "identity.h"
 #include "maps.h"
 #include "packet.h"
+#include "parse.h"
 
 #define TUNNEL_TTL 64
 
@@ -73,9 +74,7 @@ ALWAYS_INLINE __u32 identity_of_vni(__u32 vni, __u8 family, const union addr *so
 /* Whether the packet, or each that the kernel will cut it into, fits into the tunnel. */
 ALWAYS_INLINE bool fits_tunnel(struct __sk_buff *skb, const struct packet *packet)
 {
-	if (skb->gso_size)
-		return packet->payload - ETH_HLEN + skb->gso_size <= tunnel_mtu;
-	return skb->len - ETH_HLEN <= tunnel_mtu;
+	return largest_packet(skb, packet) <= tunnel_mtu;
 }
 
 ALWAYS_INLINE __u64 tunnel_flags(void)

@@ -146,6 +146,8 @@ struct tcp_header {
 };
 _Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293 §3.1");
 
+#define UDP_HEADER_BYTES 8
+
 OUT_OF_LINE int parse_icmp(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	struct icmp_header icmp;
@@ -353,6 +355,21 @@ ALWAYS_INLINE int parse_ipv6(struct __sk_buff *skb, struct packet *packet, bool 
 			return reason;
 	}
 	return parse_rest(skb, packet, &fragment);
+}
+
+/* Length of the IP packet, or of the largest of those into which the kernel will cut it. It has been parsed. */
+ALWAYS_INLINE __u32 largest_packet(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct tcp_header tcp;
+	__u32 headers = packet->payload - ETH_HLEN;
+
+	if (!skb->gso_size)
+		return skb->len - ETH_HLEN;
+	if (packet->flow.protocol != IPPROTO_TCP)
+		return headers + UDP_HEADER_BYTES + skb->gso_size;
+	if (!load_header(skb, packet->payload, &tcp))
+		return skb->len - ETH_HLEN;
+	return headers + (tcp.offset >> 4) * 4 + skb->gso_size;
 }
 
 /* Parses an IP packet as far as policy needs. The caller has looked at skb->protocol: it is one of the two. */

@@ -1,6 +1,7 @@
 /** A test node on real veth pairs, in namespaces of its own: a node, the world beside it, and pods. No agent. */
 import { TcxLink, type TcxHook } from '../../agent/kernel/tcx.ts';
 import { Netns as KernelNetns } from '../../agent/kernel/netns.ts';
+import type { BpfLxcConfig } from '../../bpf/gen/config.ts';
 import { connect, Netns } from '../harness/netns.ts';
 import { endpointMacs, TestNode, type EndpointPrograms, type TestRule } from './node.ts';
 
@@ -43,7 +44,7 @@ export class WiredNode implements AsyncDisposable {
   }
 
   /** A pod as the agent makes one: a veth pair, a gateway of its own, programs on the host's end, a host route. */
-  addPod(endpoint: Omit<WiredPod, 'ns' | 'programs'>): WiredPod {
+  addPod(endpoint: Omit<WiredPod, 'ns' | 'programs'>, config: Partial<BpfLxcConfig> = {}): WiredPod {
     const { host, node } = this;
     const ns = this.#stack.use(new Netns(`pod${endpoint.id}`));
     const macs = endpointMacs(endpoint.id);
@@ -62,7 +63,7 @@ export class WiredNode implements AsyncDisposable {
       host.ip(`route add ${address} dev ${device} src ${gateway}`);
     }
     const endpointIfindex = this.ifindexOf(device);
-    const programs = node.endpoint({ ...endpoint, config: { endpointIfindex } });
+    const programs = node.endpoint({ ...endpoint, config: { endpointIfindex, ...config } });
     this.attach(programs.object.program('from_container').fd, endpointIfindex, 'ingress');
     this.attach(programs.object.program('to_container').fd, endpointIfindex, 'egress');
     return { ...endpoint, ns, programs };
