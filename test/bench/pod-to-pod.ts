@@ -2,7 +2,9 @@
  * Pod to pod on one node, against namespaces joined by plain veth pairs and routing, and by a bridge with rules. Weir's pods
  * have no policy, or 16,000 entries of it.
  */
-import { WeirNode } from '../harness/node.ts';
+import path from 'node:path';
+import { start, stop } from '../harness/exec.ts';
+import { dist, WeirNode } from '../harness/node.ts';
 import { interleave } from './interleave.ts';
 import { CONNECTIONS, EXCHANGE, SMALL_PACKETS, STREAM } from './measures.ts';
 import { serve, type Path } from './path.ts';
@@ -20,9 +22,11 @@ export const bench: Bench = {
     const plain = routedPath(stack, 'plain');
     const bridge = bridgedPath(stack, 'bridge');
     const { none, many } = await pods(stack, 'weir', [], print);
-    const quiet = await pods(stack, 'quiet', QUIET, print);
+    const quiet = await pods(stack, 'no events', QUIET, print);
+    const watched = await pods(stack, 'watched', [], print);
+    listen(stack, watched.node);
     const paths = [plain, bridge, none, many];
-    for (const { server } of [...paths, quiet.none, quiet.many]) await serve(stack, server);
+    for (const { server } of [...paths, quiet.none, quiet.many, watched.none]) await serve(stack, server);
     interleave(
       [
         {
@@ -36,10 +40,11 @@ export const bench: Bench = {
         },
         {
           measures: [CONNECTIONS],
-          paths: [plain, bridge, quiet.none, quiet.many, none, many],
+          paths: [plain, bridge, quiet.none, quiet.many, none, many, watched.none],
           ratios: [
             [quiet.none, plain],
             [none, plain],
+            [watched.none, plain],
             [none, bridge],
             [quiet.many, quiet.none],
             [many, none],
@@ -53,15 +58,22 @@ export const bench: Bench = {
 };
 
 /** Flags of an agent whose programs report nothing. */
-const QUIET: readonly string[] = [];
+const QUIET = ['drop', 'policy-verdict', 'trace'].map((type) => `--bpf-events-${type}-enabled=false`);
+
+/** Somebody who reads every event, so that the agent decodes them and programs trace. */
+function listen(stack: AsyncDisposableStack, { socket }: WeirNode): void {
+  const argv = [path.join(dist, 'weir'), '--socket', socket, 'monitor', '--output', 'json'];
+  const monitor = start(argv, { stdio: 'ignore' });
+  stack.defer(() => stop(monitor, 'SIGKILL'));
+}
 
 async function pods(
   stack: AsyncDisposableStack,
   name: string,
   flags: readonly string[],
   print: (line: string) => void,
-): Promise<{ none: Path; many: Path }> {
-  const node = stack.use(new WeirNode({ name, flags }));
+): Promise<{ node: WeirNode; none: Path; many: Path }> {
+  const node = stack.use(new WeirNode({ name: name.replaceAll(' ', '-'), flags }));
   for (const [file, text] of POD_MANIFESTS) node.manifest(file, text);
   await node.startAgent();
   const none = await addPods(stack, [node, node], 'none', name);
@@ -70,5 +82,5 @@ async function pods(
   print(
     `${name}: ${MANY} policy entries for each of 2 pods, from the file to the kernel: ${milliseconds.toFixed(0)} ms`,
   );
-  return { none, many };
+  return { node, none, many };
 }
