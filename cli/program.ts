@@ -12,6 +12,7 @@ import { monitorCommand } from './commands/monitor.ts';
 import { policyCommand } from './commands/policy.ts';
 import { serviceCommand } from './commands/service.ts';
 import { statusCommand } from './commands/status.ts';
+import { sysdumpCommand } from './commands/sysdump.ts';
 import { completeCommand, completionCommand } from './completion.ts';
 import type { Runner } from './context.ts';
 
@@ -37,6 +38,7 @@ export function buildProgram(runner: Runner): Command {
     .addCommand(configCommand(runner))
     .addCommand(versionCommand(runner))
     .addCommand(debuginfoCommand(runner))
+    .addCommand(sysdumpCommand(runner))
     .addCommand(completionCommand(runner));
   program.addCommand(completeCommand(runner, program), { hidden: true });
   forAll(program, (command) => {

@@ -102,7 +102,11 @@ export class HealthChecker {
   async #probeAll(): Promise<void> {
     const queue = [...this.#options.nodes()];
     const worker = async (): Promise<void> => {
-      for (let node = queue.shift(); node !== undefined; node = queue.shift()) await this.#probe(node);
+      for (let node = queue.shift(); node !== undefined; node = queue.shift()) {
+        // A probe on its way may have been answered before whatever made somebody ask.
+        await this.#inFlight.get(node.name);
+        await this.#probe(node);
+      }
     };
     await Promise.all(Array.from({ length: Math.min(PARALLEL, queue.length) }, worker));
   }
