@@ -46,7 +46,7 @@ function mapOf(...sides: readonly (readonly [Uint8Array, Uint8Array])[]) {
   for (const [key, value] of sides) map.update(key, value);
   const left = (): string[] =>
     [...map.held].map(([key, value]) => describeNat(() => 0n)(Buffer.from(key, 'hex'), value).key).sort();
-  return { nat: new NatMap(map), left };
+  return { nat: new NatMap(map), left, map };
 }
 
 const both = (side: Side) => [out(side), back(side)];
@@ -65,6 +65,18 @@ test('an entry whose other one is gone, or somebody else has its port, goes', as
   const { nat, left } = mapOf(...both(A), out({ ...B, port: A.port }), out({ ...B, clientPort: 5000 }));
   await nat.collect(0n);
   assert.deepEqual(left(), [IN_A, OUT_A]);
+});
+
+test('a connection that goes on while it is looked through is not told to begin anew', async () => {
+  const { nat, left, map } = mapOf(...both(A), out(B));
+  const scan = map.entries.bind(map);
+  map.entries = async function* () {
+    yield* scan();
+    // A was about to end and goes on; the scan was past what answers to B look like when they came.
+    for (const [key, value] of [back({ ...A, expires: 500n }), back(B)]) map.update(key, value);
+  };
+  assert.deepEqual(await nat.collect(100n), { alive: 0, deleted: 0 });
+  assert.equal(left().length, 4);
 });
 
 test('what is answered lives without what is sent: the next packet brings that back', async () => {

@@ -76,24 +76,40 @@ export class NatMap {
     return (await this.#deleteWhere(() => true)).deleted;
   }
 
-  /** @param dies hears of what answers look like, and whose they are */
+  /**
+   * A scan takes a while, and a connection that is told to begin anew is lost: what looked dead is looked at again before it
+   * goes, for it may have gone on, or have begun after the scan had passed one of its entries.
+   *
+   * @param dies hears of what answers look like, and whose they are
+   */
   async #deleteWhere(dies: (key: NatKey, entry: NatEntry) => boolean): Promise<Collection> {
     const dead: Buffer[] = [];
     /** What is sent out, by its key, with what its answers have to look like. */
     const out = new Map<string, Buffer>();
-    /** Whose answers live on, by their key. */
-    const living = new Map<string, string>();
+    let alive = 0;
     for await (const { key: keyBytes, value } of this.#map.entries()) {
       const [key, entry] = [decode(natKey, keyBytes), decode(natEntry, value)];
       if (key.way === NAT_OUT) out.set(hex(keyBytes), otherKey(key, entry));
       else if (dies(key, entry)) dead.push(Buffer.from(keyBytes));
-      else living.set(hex(keyBytes), hex(otherKey(key, entry)));
+      else alive++;
     }
-    for (const [key, answers] of out) if (living.get(hex(answers)) !== key) dead.push(Buffer.from(key, 'hex'));
-    for (let at = 0; at < dead.length; at += BURY_AT) {
-      await this.#map.deleteBatch(Buffer.concat(dead.slice(at, at + BURY_AT)));
+    const gone = dead.filter((key) => {
+      const value = this.#map.lookup(key);
+      return value !== undefined && dies(decode(natKey, key), decode(natEntry, value));
+    });
+    const going = new Set(gone.map(hex));
+    for (const [key, answers] of out)
+      if (going.has(hex(answers)) || !this.#leadsTo(answers, key)) gone.push(unhex(key));
+    for (let at = 0; at < gone.length; at += BURY_AT) {
+      await this.#map.deleteBatch(Buffer.concat(gone.slice(at, at + BURY_AT)));
     }
-    return { alive: living.size, deleted: dead.length };
+    return { alive, deleted: gone.length };
+  }
+
+  /** Whether what answers look like is there, and belongs to what is sent out by the key `out`. */
+  #leadsTo(answers: Buffer, out: string): boolean {
+    const value = this.#map.lookup(answers);
+    return value !== undefined && hex(otherKey(decode(natKey, answers), decode(natEntry, value))) === out;
   }
 }
 
@@ -111,5 +127,6 @@ function otherKey(key: NatKey, entry: NatEntry): Buffer {
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+const unhex = (text: string): Buffer => Buffer.from(text, 'hex');
 const textOf = ({ bytes }: Address): string => hex(bytes);
 const text = (field: Uint8Array, family: number): string => hex(addressFromField(field, family).bytes);
