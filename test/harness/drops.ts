@@ -70,7 +70,9 @@ export class DropReport {
       Array.from(counts, ([reason, count]) => `${count} ${reason}`).join(', ');
     return [
       `drops explained: ${this.#seen.size === 0 ? 'none' : list(this.#seen)}`,
-      ...(this.#unseen.size === 0 ? [] : [`counted while nobody could listen: ${list(this.#unseen)}`]),
+      ...(this.#unseen.size === 0
+        ? []
+        : [`counted without an event, as nobody listened or there were too many: ${list(this.#unseen)}`]),
       ...(this.#lost === 0 ? [] : [`events lost: ${this.#lost}`]),
     ].join('; ');
   }
