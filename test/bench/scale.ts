@@ -182,6 +182,7 @@ class Scene implements AsyncDisposable {
     const [peer] = this.#simulated.identitiesOf(app, `team-${this.#simulated.namespaces - 1}`);
     const expect = (port: number, present: boolean) => ({ direction, identity: peer!, port, present });
     const delays: number[] = [];
+    const before = this.#agent.cpu();
     let port = 0;
     for (let round = 0; round <= this.#options.rounds; round++) {
       const last = port;
@@ -197,10 +198,13 @@ class Scene implements AsyncDisposable {
       if (turnsOn) await this.#erase([name], [expect(port, false)], only);
     }
     if (!turnsOn) await this.#erase([name], [expect(port, false)], only);
+    const cpu = ((this.#agent.cpu() - before) * 1000) / (this.#options.rounds + 1);
     const whom = everyLocal ? `${this.#options.size.local} local pods` : 'one local pod';
     const how = turnsOn ? 'turning enforcement on' : 'enforced already';
     const aim = everyLocal ? 'p99 < 100 ms' : '< 20 ms';
     yield { what: `policy change in the kernel, ${whom}, ${how}: ${P50_P99}`, found: percentiles(delays), aim };
+    const what = `  processor time of each${turnsOn ? ', with the change back' : ''}, churn included`;
+    yield { what, found: `${cpu.toFixed(0)} ms`, aim: '' };
   }
 
   async #erase(names: readonly string[], expected: Parameters<KernelWatch['see']>[0], only: 'first' | 'all') {
@@ -211,11 +215,11 @@ class Scene implements AsyncDisposable {
   /** Many clusterwide policies at once. */
   async *burst(): AsyncGenerator<Row> {
     const { burst, size } = this.#options;
-    const app = 'app-7';
-    const [peer] = this.#simulated.identitiesOf(app, `team-${this.#simulated.namespaces - 1}`);
+    const [app, namespace] = ['app-7', `team-${this.#simulated.namespaces - 1}`];
+    const [peer] = this.#simulated.identitiesOf(app, namespace);
     const numbers = Array.from({ length: burst }, (_, i) => i);
     const objects = numbers.map((i) =>
-      probePolicy({ name: `burst-${i}`, everyLocal: true, direction: 'ingress', app, port: 30_000 + i }),
+      probePolicy({ name: `burst-${i}`, everyLocal: true, direction: 'ingress', app, namespace, port: 30_000 + i }),
     );
     const expected = numbers.map((i) => ({
       ...{ direction: 'ingress' as const, identity: peer!, port: 30_000 + i, present: true },

@@ -135,18 +135,22 @@ const tierOf = (app: string): string => (Number(app.slice(4)) % 5 === 0 ? 'front
 
 const tcp = (port: number) => ({ port: String(port), protocol: 'TCP' });
 
-/** A policy for every local pod, or for the first alone, that lets an app of the cluster through at one port. */
+/**
+ * A policy for every local pod, or for the first alone, that lets an app through at one port: wherever it runs, or in one
+ * namespace.
+ */
 export function probePolicy(options: {
   readonly name: string;
   readonly everyLocal: boolean;
   readonly direction: 'ingress' | 'egress';
   readonly app: string;
+  readonly namespace?: string;
   readonly port: number;
 }): Json {
-  const { name, everyLocal, direction, app, port } = options;
+  const { name, everyLocal, direction, app, namespace: where, port } = options;
   const endpointSelector = { matchLabels: everyLocal ? { [LOCAL_LABEL]: 'local' } : { member: 'local-0' } };
   const rule = { toPorts: [{ ports: [tcp(port)] }] };
-  const peers = [{ matchLabels: { app } }];
+  const peers = [{ matchLabels: { app, ...(where !== undefined && { [NAMESPACE]: where }) } }];
   const spec =
     direction === 'ingress'
       ? { endpointSelector, ingress: [{ fromEndpoints: peers, ...rule }] }
