@@ -32,6 +32,8 @@ const EVERY_MS = 100;
 /** Long enough that an allowed exchange ends before, on however busy a machine. */
 const TIMEOUT_MS = 3_000;
 const COLLECT_MS = 200;
+/** A timer that is later than this was held up. */
+const STALL_MS = 500;
 
 /** From when on what is expected of a flow; undefined: either. */
 interface Expectation {
@@ -48,7 +50,7 @@ interface Watched {
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 /** Whether the probe met this verdict and no other: one that passed late was denied at first. */
-const isPlainly = (verdict: Verdict, { result }: Probe): boolean =>
+const isPlainly = (verdict: Verdict, { result }: Pick<Probe, 'result'>): boolean =>
   verdict === 'allowed' ? result === 'ok' : result !== 'ok' && result !== LATE_OK;
 
 export class Traffic implements AsyncDisposable {
@@ -176,6 +178,8 @@ export class Traffic implements AsyncDisposable {
 function expectedOf({ expectations }: Watched, { start, end, result }: Probe): Verdict | undefined {
   const at = expectations.findLastIndex(({ from }) => from <= start);
   const next = expectations[at + 1];
+  // A process that stood still for so long has not looked for the answer: that says nothing of the verdict.
+  if (isPlainly('denied', { result }) && end - start > TIMEOUT_MS + STALL_MS) return undefined;
   // The SYN that was lost may be one of a probe from before policy changed: the kernel counts those of the whole pod.
   if (result === LATE_OK && start - expectations[at]!.from < TIMEOUT_MS) return undefined;
   return at >= 0 && (next === undefined || next.from >= end) ? expectations[at]!.verdict : undefined;
