@@ -20,7 +20,6 @@ const root = path.resolve(import.meta.dirname, '..');
 const GROUPS = [
   { name: 'checks', files: ['hack/**/*.test.ts'], concurrency: 1 },
   { name: 'unit', files: ['{agent,cli,cni,dns-proxy,operator}/**/*.test.ts', 'test/bench/*.test.ts'], concurrency: 2 },
-  { name: 'script', files: ['test/script/**/*.test.ts'], concurrency: 2 },
   { name: 'fakes', files: ['test/fakes/**/*.test.ts'], concurrency: 2 },
   { name: 'conformance', files: ['test/conformance/**/*.test.ts'], concurrency: 1 },
   { name: 'fuzz', files: ['test/fuzz/**/*.test.ts'], concurrency: 1 },
@@ -48,6 +47,8 @@ const swept = sweep();
 if (swept.length > 0) console.log(`cleared what an earlier run left behind: ${swept.join(', ')}`);
 
 const total = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, said once more at the end: a log is read from there. */
+const failures: string[] = [];
 for (const group of GROUPS) {
   if (positionals.length > 0 && !positionals.includes(group.name)) continue;
   const files = globSync([...group.files], { cwd: root })
@@ -58,6 +59,7 @@ for (const group of GROUPS) {
   console.log(`\n== ${group.name}: ${files.length} file${files.length === 1 ? '' : 's'}`);
   await runGroup(files, group.concurrency);
 }
+if (failures.length > 0) console.log(`\n== failed\n${failures.join('\n')}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
 
@@ -72,8 +74,17 @@ async function runGroup(files: string[], concurrency: number): Promise<void> {
     // A suite fails when one of its tests does: that test is already counted.
     if (event.details.type === 'suite' && subtestsFailed(event.details.error)) return;
     total.failed++;
+    failures.push(failureText(event.name, event.file, event.details.error));
   });
   await pipeline(stream, new spec(), process.stdout, { end: false });
+}
+
+/** The test, where it is, and the beginning of why it failed. */
+function failureText(name: string, file: string | undefined, error: Error): string {
+  const where = file === undefined ? '' : ` (${path.relative(root, file)})`;
+  const reason = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message;
+  const lines = reason.split('\n').slice(0, 30);
+  return [`✖ ${name}${where}`, ...lines.map((line) => `    ${line}`)].join('\n');
 }
 
 /** node:test marks the error of a suite whose tests failed; its type does not say so. */
