@@ -104,6 +104,8 @@ export class DropWatch {
   #following: Promise<void> | undefined;
   /** Counted before the first agent listened. */
   #before: Promise<Map<string, number>> | undefined;
+  /** How many drops no agent will tell of, since they were while none listened. */
+  #unheard: Promise<number> | undefined;
   #connected = false;
   /** Whether there was a time, other than before the first agent, in which events went to nobody. */
   #broken = false;
@@ -125,8 +127,8 @@ export class DropWatch {
   async settle(): Promise<void> {
     await this.#count();
     const deadline = Date.now() + PATIENCE;
-    while (this.#connected && this.#lost === 0 && (await this.#missing()).size > 0 && Date.now() < deadline)
-      await pause();
+    const owed = async (): Promise<boolean> => sum(await this.#missing()) > ((await this.#unheard) ?? 0);
+    while (this.#connected && this.#lost === 0 && (await owed()) && Date.now() < deadline) await pause();
   }
 
   /** Ends the watch and reports what it saw. */
@@ -165,6 +167,7 @@ export class DropWatch {
   #opened(): void {
     this.#connected = true;
     this.#before ??= this.#count().then(() => this.#counts());
+    if (this.#broken) this.#unheard = this.#count().then(async () => sum(await this.#missing()));
   }
 
   #take(event: MonitorEvent): void {
@@ -193,9 +196,9 @@ export class DropWatch {
   }
 
   #counts(): Map<string, number> {
-    const sum = new Map(this.#past);
-    for (const [reason, count] of this.#counted) sum.set(reason, (sum.get(reason) ?? 0) + count);
-    return sum;
+    const counts = new Map(this.#past);
+    for (const [reason, count] of this.#counted) counts.set(reason, (counts.get(reason) ?? 0) + count);
+    return counts;
   }
 
   /** Drops that were counted since somebody listened, and had no event, by reason. */
@@ -208,6 +211,10 @@ export class DropWatch {
     }
     return missing;
   }
+}
+
+function sum(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((total, count) => total + count, 0);
 }
 
 function pause(): Promise<void> {
