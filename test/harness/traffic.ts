@@ -120,11 +120,11 @@ export class Traffic implements AsyncDisposable {
     );
   }
 
-  /** Resolves when every flow has been judged by so many probes that begin from now on. */
-  async more(count = 3): Promise<void> {
+  /** Resolves when every flow has been tried by a probe that begins from now on. */
+  async more(): Promise<void> {
     const from = now();
-    await waitFor(`${count} more probes of each flow`, () =>
-      [...this.#watched.values()].every(({ probes }) => probes.filter(({ start }) => start >= from).length >= count),
+    await waitFor('a probe of each flow', () =>
+      [...this.#watched.values()].every(({ probes }) => probes.some(({ start }) => start >= from)),
     );
   }
 
