@@ -137,15 +137,21 @@ class Scene implements AsyncDisposable {
       await pod.add();
       times.push(performance.now() - began);
     }
-    const endpoints = await this.#api.endpoints();
-    const member = (labels: readonly string[]): number =>
-      Number(/^k8s:member=local-(\d+)$/.exec(labels.find((label) => label.startsWith('k8s:member=')) ?? '')?.[1]);
-    const ids = endpoints
-      .toSorted((a, b) => member(a.status?.identity?.labels ?? []) - member(b.status?.identity?.labels ?? []))
-      .map(({ id }) => id);
-    this.#watch = this.#stack.use(new KernelWatch(node.bpfRoot, ids));
+    this.#watch = this.#stack.use(new KernelWatch(node.bpfRoot, await this.#localPods()));
     yield { what: `ADD of each of ${times.length} pods: ${P50_P99}`, found: percentiles(times), aim: '' };
     yield await this.#stall('  event loop late by at most');
+  }
+
+  /** Numbers of the endpoints of the real node's pods, in the order of the pods. Its health endpoint is not one of them. */
+  async #localPods(): Promise<readonly number[]> {
+    const members = new Map<number, number>();
+    for (const { id, status } of await this.#api.endpoints()) {
+      const member = status?.identity?.labels
+        ?.map((label) => /^k8s:member=local-(\d+)$/.exec(label)?.[1])
+        .find(Boolean);
+      if (member !== undefined) members.set(Number(member), id);
+    }
+    return [...members].sort(([a], [b]) => a - b).map(([, id]) => id);
   }
 
   /** Pods of other nodes come, go and change. */
