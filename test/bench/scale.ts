@@ -195,10 +195,9 @@ class Scene implements AsyncDisposable {
       port = this.#port++;
       const objects = [probePolicy({ name, everyLocal, direction, app, port })];
       const expected = [expect(port, true), ...(round > 0 && !turnsOn ? [expect(last, false)] : [])];
-      const seen = watch.see(expected, only);
       const order = { path: POLICIES, objects, replace: round > 0 && !turnsOn };
-      const { answered } = (await server.call('write', order)) as Sent;
-      const delay = Number((await seen) - BigInt(answered)) / 1e6;
+      const [seen, sent] = await Promise.all([watch.see(expected, only), server.call('write', order)]);
+      const delay = Number(seen - BigInt((sent as Sent).answered)) / 1e6;
       // The first is new; what is measured is the change of what is there, or that enforcement is turned on.
       if (round > 0) delays.push(Math.max(0, delay));
       if (turnsOn) await this.#erase([name], [expect(port, false)], only);
@@ -230,13 +229,12 @@ class Scene implements AsyncDisposable {
     const expected = numbers.map((i) => ({
       ...{ direction: 'ingress' as const, identity: peer!, port: 30_000 + i, present: true },
     }));
-    const seen = this.#watch!.see(expected, 'all');
-    const { sent, answered } = (await this.#cluster.server.call('write', {
-      path: POLICIES,
-      objects,
-      replace: false,
-    })) as Sent;
-    const done = await seen;
+    const order = { path: POLICIES, objects, replace: false };
+    const [done, times] = await Promise.all([
+      this.#watch!.see(expected, 'all'),
+      this.#cluster.server.call('write', order),
+    ]);
+    const { sent, answered } = times as Sent;
     const [fromFirst, fromLast] = [sent, answered].map((time) => Number(done - BigInt(time)) / 1e6);
     const found = `${seconds(fromFirst!)} (last answer ${seconds(fromLast!)} before)`;
     const aim = 'Cilium: 3 s';
