@@ -64,10 +64,12 @@ class Scene implements AsyncDisposable {
       members.map(async ({ node, api }) => {
         for (let i = 0; i < pods; i++) await addPod(stack, cluster, node, i);
         const endpoints = await api.endpoints();
-        const isFirst = ({ status }: (typeof endpoints)[0]): boolean =>
-          status?.identity?.labels?.includes('k8s:member=first') === true;
-        const ids = endpoints.toSorted((a, b) => Number(isFirst(b)) - Number(isFirst(a))).map(({ id }) => id);
-        return stack.use(new KernelWatch(node.bpfRoot, ids));
+        // The node's health endpoint is not of them.
+        const members = (role: string): number[] =>
+          endpoints
+            .filter(({ status }) => status?.identity?.labels?.includes(`k8s:member=${role}`) === true)
+            .map(({ id }) => id);
+        return stack.use(new KernelWatch(node.bpfRoot, [...members('first'), ...members('other')]));
       }),
     );
     await cluster.settled();
@@ -89,9 +91,11 @@ class Scene implements AsyncDisposable {
       const port = this.#port;
       const changes = round > 0 && !turnsOn;
       const expected = [this.#entry(direction, port, true), ...(changes ? [this.#entry(direction, last, false)] : [])];
-      const seen = this.#seen(expected, whom);
-      const { answered } = await this.#write(name, whom, direction, port, changes);
-      const delay = Number((await seen) - BigInt(answered)) / 1e6;
+      const [seen, { answered }] = await Promise.all([
+        this.#seen(expected, whom),
+        this.#write(name, whom, direction, port, changes),
+      ]);
+      const delay = Number(seen - BigInt(answered)) / 1e6;
       // The first is new; what is measured is the change of what is there, or that enforcement is turned on.
       if (round > 0) delays.push(Math.max(0, delay));
       if (turnsOn) await this.#erase(name, this.#entry(direction, port, false), whom);
