@@ -7,10 +7,19 @@ import { collectionOf, type Registry, type ResourceType } from './resource-type.
 import type { Rest } from './rest.ts';
 import type { Change, Store } from './store.ts';
 
+/** An object as others find it. */
+interface Place {
+  readonly type: ResourceType;
+  readonly namespace: string;
+  readonly name: string;
+}
+
 export class Controllers {
   readonly #store: Store;
   readonly #registry: Registry;
   readonly #rest: Rest;
+  /** Objects by the uid of each owner, and by where they are: clusters are large, and each deletion asks. */
+  readonly #owned = new Map<string, Map<string, Place>>();
   #scheduled = false;
   readonly #queue: (() => void)[] = [];
   readonly #onFault: (error: unknown) => void;
@@ -34,6 +43,23 @@ export class Controllers {
     if (type.group === CRD_GROUP) listeners.add((change) => this.#onDefinition(change));
     else if (type.plural === 'namespaces' && type.group === '') listeners.add((change) => this.#onNamespace(change));
     listeners.add((change) => this.#onAny(type, change));
+    for (const object of this.#store.collection(collectionOf(type)).values()) this.#index(type, object, undefined);
+  }
+
+  #index(type: ResourceType, object: KubeObject | undefined, previous: KubeObject | undefined): void {
+    const { namespace = '', name } = (object ?? previous)!.metadata;
+    const place = `${collectionOf(type)}/${namespace}/${name}`;
+    const now = new Set(object?.metadata.ownerReferences?.map(({ uid }) => uid));
+    for (const { uid } of previous?.metadata.ownerReferences ?? []) {
+      const owned = this.#owned.get(uid);
+      if (now.has(uid) || owned === undefined) continue;
+      owned.delete(place);
+      if (owned.size === 0) this.#owned.delete(uid);
+    }
+    for (const uid of now) {
+      const owned = this.#owned.get(uid) ?? new Map<string, Place>();
+      this.#owned.set(uid, owned.set(place, { type, namespace, name }));
+    }
   }
 
   #onDefinition(change: Change): void {
@@ -78,6 +104,7 @@ export class Controllers {
 
   #onAny(type: ResourceType, change: Change): void {
     const { metadata } = change.object;
+    this.#index(type, change.type === 'DELETED' ? undefined : change.object, change.previous);
     if (change.type === 'DELETED') {
       if (metadata.namespace !== undefined) this.#emptyIfTerminating(metadata.namespace);
       this.#later(() => this.#removeDependents(metadata.uid));
@@ -99,13 +126,9 @@ export class Controllers {
   }
 
   *#dependents(uid: string): Generator<[ResourceType, KubeObject]> {
-    const seen = new Set<string>();
-    for (const type of this.#registry.all()) {
-      const collection = collectionOf(type);
-      if (seen.has(collection)) continue;
-      seen.add(collection);
-      for (const object of this.#store.collection(collection).values())
-        if (object.metadata.ownerReferences?.some((owner) => owner.uid === uid) === true) yield [type, object];
+    for (const { type, namespace, name } of [...(this.#owned.get(uid)?.values() ?? [])]) {
+      const object = this.#rest.find(type, namespace, name);
+      if (object !== undefined) yield [type, object];
     }
   }
 
