@@ -51,7 +51,11 @@ int from_netdev(struct __sk_buff *skb)
 
 		if (verdict != NOT_A_SERVICE)
 			return verdict;
-		return host_firewall ? host_ingress(skb, packet) : TCX_NEXT;
+		if (host_firewall)
+			return host_ingress(skb, packet);
+		if (packet->frontend)
+			note_host_backend(skb, packet);
+		return TCX_NEXT;
 	}
 	/* The stack forwards nothing that was sent to everybody. */
 	if (skb->pkt_type != PACKET_HOST)
@@ -85,8 +89,17 @@ int to_netdev(struct __sk_buff *skb)
 
 		if (verdict != TCX_NEXT)
 			return verdict;
+	} else if (!skb->ingress_ifindex && is_ip(packet) && awaits_host_answers()) {
+		find_frontend_of_answer(skb, packet);
 	} else if (traces_every_packet(TRACE_TO_NETWORK) && is_ip(packet)) {
 		parse_addresses(skb, packet);
+	}
+	/* A socket of the node answers a client of a service. */
+	if (packet->rev_nat) {
+		int reason = from_frontend(skb, packet);
+
+		if (reason != DROP_NONE)
+			return drop(skb, packet, reason, 0);
 	}
 	forwarded(skb, packet, TRACE_TO_NETWORK, false);
 	return TCX_NEXT;

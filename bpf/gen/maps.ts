@@ -354,6 +354,18 @@ export const MAPS = {
     key: u32,
     value: nodeConfig,
   },
+  weir_host_backends: {
+    name: 'weir_host_backends',
+    type: 2,
+    typeName: 'array',
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 1,
+    flags: 0,
+    pinned: true,
+    key: u32,
+    value: u32,
+  },
   weir_revision: {
     name: 'weir_revision',
     type: 2,

@@ -9,6 +9,7 @@
 #include "judge.h"
 #include "link_control.h"
 #include "parse.h"
+#include "unjudged.h"
 
 #define AF_INET  2
 #define AF_INET6 10
@@ -40,13 +41,6 @@ ALWAYS_INLINE bool is_multicast(__u8 family, const union addr *address)
 ALWAYS_INLINE bool is_exempt(const struct packet *packet)
 {
 	return is_link_control(packet) || is_dhcp(packet) || is_tunnel(packet);
-}
-
-ALWAYS_INLINE bool is_host_address(__u8 family, const union addr *address)
-{
-	const struct ipcache_info *info = ipcache_lookup(family, address);
-
-	return info && info->identity == IDENTITY_HOST;
 }
 
 /* Whether the node would forward it. Only the routing table knows an address that the agent has not seen yet. */
@@ -106,31 +100,6 @@ ALWAYS_INLINE int host_ingress(struct __sk_buff *skb, struct packet *packet)
 	return is_exempt(packet) ? TCX_NEXT : judge_host(skb, packet);
 }
 
-/* Lets the replies to forwarded traffic in that left under the node's own address: they look as if they were for the node. */
-OUT_OF_LINE int note_forwarded(struct __sk_buff *skb, struct packet *packet NONNULL)
-{
-	struct ct_entry *entry = ct_find(packet);
-	struct scratch *slot = scratch();
-
-	if (entry) {
-		ct_advance(entry, packet, packet->direction == entry->direction ? CT_FORWARD : CT_REPLY, skb->len);
-		return 0;
-	}
-	if (!slot)
-		return 0;
-	entry = &slot->connection;
-	__builtin_memset(entry, 0, sizeof(*entry));
-	entry->judged = CT_ALLOWED;
-	entry->packets[CT_FORWARD] = 1;
-	entry->bytes[CT_FORWARD] = skb->len;
-	entry->policy_port = packet->policy_port;
-	entry->direction = packet->direction;
-	entry->flags = CT_FORWARDED | tcp_marks(packet, CT_FORWARD);
-	ct_prolong(entry, packet->flow.protocol, entry->flags);
-	ct_insert(packet->family, &packet->flow, packet->direction, entry);
-	return 0;
-}
-
 /*
  * A packet that leaves by a device. It is the node's own when no device brought it here: an address does not tell, for
  * forwarded packets may bear the node's, nor does a socket, which packets of pods keep when they are only redirected.
@@ -156,7 +125,8 @@ ALWAYS_INLINE int host_egress(struct __sk_buff *skb, struct packet *packet)
 			return TCX_NEXT;
 		return judge_host(skb, packet);
 	}
+	/* Its replies are let in: they will look as if they were for the node. */
 	if (!(packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)))
-		note_forwarded(skb, packet);
+		note_connection(skb, packet, CT_FORWARDED);
 	return TCX_NEXT;
 }

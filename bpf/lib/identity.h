@@ -47,6 +47,14 @@ ALWAYS_INLINE __u32 identity_of_source(__u8 family, const union addr *address)
 	return identity == IDENTITY_HOST ? world(family) : identity;
 }
 
+/* One of this node's own. */
+ALWAYS_INLINE bool is_host_address(__u8 family, const union addr *address)
+{
+	const struct ipcache_info *info = ipcache_lookup(family, address);
+
+	return info && info->identity == IDENTITY_HOST;
+}
+
 /* A pod's, of whichever node: not the world's, not a host's. */
 ALWAYS_INLINE bool is_of_cluster(__u32 identity)
 {

@@ -252,6 +252,15 @@ struct {
 	__type(value, struct node_config);
 } weir_node_config SEC(".maps");
 
+/* Not 0 once a client from outside was sent to a socket of this node: programs write it, see host_backend.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_host_backends SEC(".maps");
+
 /* Endpoint id, or 0 for the node. Can be mapped into memory: raising a revision is then one store. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

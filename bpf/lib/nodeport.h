@@ -2,12 +2,14 @@
 /*
  * Services for clients from outside of the node: node ports, external addresses, load balancers' addresses. What the network
  * sends to one of them goes to a backend. A pod of this node gets it with the client's address; its own program lets the
- * answers come from the frontend (CB_FRONTEND). What goes to another node goes under this node's address (lb_snat.h).
+ * answers come from the frontend (CB_FRONTEND). What is for a socket of this node is for the host from then on
+ * (host_backend.h). What goes to another node goes under this node's address (lb_snat.h).
  */
 #pragma once
 
 #include "endpoint.h"
 #include "event.h"
+#include "host_backend.h"
 #include "icmp_error.h"
 #include "identity.h"
 #include "lb_snat.h"
@@ -57,8 +59,8 @@ ALWAYS_INLINE int reject_from_outside(struct __sk_buff *skb, const struct packet
 }
 
 /*
- * A TC verdict for a packet from the network that goes to a frontend; NOT_A_SERVICE for all others, which it leaves alone. The
- * packet has been parsed.
+ * A TC verdict for a packet from the network that goes to a frontend; NOT_A_SERVICE for all others, which it leaves alone,
+ * and for one that has become the host's: packet->frontend tells. The packet has been parsed.
  */
 OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
@@ -98,6 +100,10 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 	if (reason != DROP_NONE)
 		return drop(skb, packet, reason, 0);
 	local = local_endpoint(packet->family, &packet->flow.destination);
+	if (!is_pod(local) && is_host_address(packet->family, &packet->flow.destination)) {
+		await_host_answers();
+		return NOT_A_SERVICE;
+	}
 	if (!is_pod(local))
 		return to_remote_backend(skb, packet);
 	forwarded(skb, packet, TRACE_FROM_NETWORK, false);

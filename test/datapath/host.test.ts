@@ -1,8 +1,10 @@
 /** The node as an endpoint: what its devices bring for it, and what it sends by them. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { LB_NODE_PORT } from '../../bpf/gen/constants.ts';
 import { ip, TCP, type Payload } from './frame.ts';
 import { ruleBytes, TestNode, type TestRule } from './node.ts';
+import * as on from './services.ts';
 
 const HOST_ENDPOINT = 65535;
 const HOST = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' } as const;
@@ -10,6 +12,8 @@ const PEER = { identity: 3000, ipv4: '192.0.2.9', ipv6: '2001:db8::9' } as const
 const POD = { id: 5, identity: 1005, ipv4: '10.0.0.5', ipv6: 'fd00::5' } as const;
 /** Any device that brought a packet here. */
 const SOME_DEVICE = 7;
+/** Of a service. */
+const EXTERNAL = { ipv4: '198.51.100.8', ipv6: '2001:db8:5::8' } as const;
 
 let node: TestNode;
 before(async () => {
@@ -92,6 +96,21 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(comes({ udp: [50_000, 8473] }), 'drop');
       if (family === 'ipv6') assert.equal(comes({ icmp: { type: 135 } }), 'next');
       assert.equal(comes({ udp: [5353, 5353] }, PEER[family], family === 'ipv4' ? '224.0.0.251' : 'ff02::fb'), 'next');
+    });
+
+    test('a client of a service whose backend is a socket of the node is judged there, and answered by the frontend', () => {
+      const service = { protocol: 6, backends: [1], kind: LB_NODE_PORT, address: EXTERNAL[family], id: 9 };
+      on.backend(node, 1, HOST[family], 6);
+      on.serve(node, service);
+      const ask = on.summed(PEER[family], EXTERNAL[family], syn(7000, on.SERVICE_PORT));
+      assert.equal(node.runHost('from_netdev', ask).verdict, 'drop');
+      allow({ direction: 'ingress', identity: PEER.identity, protocol: 6, port: on.BACKEND_PORT });
+      assert.equal(node.runHost('from_netdev', ask).verdict, 'next');
+      const answer = on.summed(HOST[family], PEER[family], ack(on.BACKEND_PORT, 7000));
+      const { verdict, frame } = node.runHost('to_netdev', answer);
+      assert.equal(verdict, 'next');
+      assert.equal(on.ends(frame), `${on.hexOf(EXTERNAL[family])}:${on.SERVICE_PORT} ${on.hexOf(PEER[family])}:7000`);
+      assert.equal(on.transportSum(frame, 6), 0);
     });
 
     test('drops name the host as the endpoint that was asked', () => {

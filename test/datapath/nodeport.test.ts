@@ -5,7 +5,7 @@ import { PROTOCOL } from '../../agent/model/port.ts';
 import { LB_EXTERNAL_IP, LB_LOAD_BALANCER, LB_MAGLEV, LB_NODE_PORT } from '../../bpf/gen/constants.ts';
 import { LB_MAGLEV_CHUNK, LB_SCOPE_EXTERNAL, LB_SOURCE_RANGES, LB_TWO_SCOPES } from '../../bpf/gen/constants.ts';
 import { encode, lbMaglevKey } from '../../bpf/gen/structs.ts';
-import { TCP, type Payload } from './frame.ts';
+import { ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { TestNode, type EndpointPrograms, type Ran } from './node.ts';
 import * as on from './services.ts';
 import { assertUnreachable, BACKEND_PORT, ends, hexOf, SERVICE_PORT, summed, transportSum } from './services.ts';
@@ -14,6 +14,8 @@ const POD = { id: 11, identity: 2011, ipv4: '10.0.0.11', ipv6: 'fd00::11' } as c
 const OTHER = { id: 12, identity: 2012, ipv4: '10.0.0.12', ipv6: 'fd00::12' } as const;
 const NODE = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' } as const;
 const CLIENT = { ipv4: '203.0.113.7', ipv6: '2001:db8:9::7' } as const;
+/** Another address of the node, where one of its sockets listens. */
+const OWN = { ipv4: '192.0.2.66', ipv6: '2001:db8::66' } as const;
 const SERVICE = 9;
 
 let node: TestNode;
@@ -23,6 +25,7 @@ before(async () => {
   node = await TestNode.start();
   pod = node.endpoint(POD);
   const other = node.endpoint(OTHER);
+  for (const address of Object.values(OWN)) node.ipcache(address, 1);
   for (const programs of [pod, other]) programs.allow({ direction: 'ingress' }, { direction: 'egress' });
 });
 after(() => node[Symbol.dispose]());
@@ -145,6 +148,39 @@ for (const family of ['ipv4', 'ipv6'] as const) {
           first,
           'the table decides',
         );
+      });
+
+      test("a socket of the node gets its client's address, and answers as the frontend", () => {
+        on.serve(node, service);
+        on.backend(node, 1, OWN[family], number);
+        const answer = summed(OWN[family], CLIENT[family], payload([BACKEND_PORT, 4200], TCP.syn | TCP.ack));
+        assert.deepEqual(node.runHost('to_netdev', answer).frame, answer, 'nobody has asked yet');
+        const ran = come(4200);
+        assert.equal(ran.verdict, 'next');
+        assert.equal(ends(ran.frame), `${hexOf(CLIENT[family])}:4200 ${hexOf(OWN[family])}:${BACKEND_PORT}`);
+        assert.equal(transportSum(ran.frame, number), 0);
+        const answered = node.runHost('to_netdev', answer);
+        assert.equal(answered.verdict, 'next');
+        assert.equal(ends(answered.frame), `${hexOf(NODE[family])}:${SERVICE_PORT} ${hexOf(CLIENT[family])}:4200`);
+        assert.equal(transportSum(answered.frame, number), 0);
+        const forwarded = node.runHost('to_netdev', answer, { ingressIfindex: 7 });
+        assert.deepEqual(forwarded.frame, answer, 'not what the node forwards');
+        const other = summed(OWN[family], CLIENT[family], payload([BACKEND_PORT, 4201]));
+        assert.deepEqual(node.runHost('to_netdev', other).frame, other);
+        const direct = summed(CLIENT[family], OWN[family], payload([4201, BACKEND_PORT]));
+        assert.deepEqual(node.runHost('from_netdev', direct).frame, direct);
+      });
+
+      test('and when nobody listens there, the error is about what the client asked', () => {
+        on.serve(node, service);
+        on.backend(node, 1, OWN[family], number);
+        const quote = quoteOf(come(4202).frame);
+        const error = { type: family === 'ipv4' ? 3 : 1, code: family === 'ipv4' ? 3 : 4, quote };
+        const frame = ip({ from: OWN[family], to: CLIENT[family], payload: { icmp: error } });
+        const ran = node.runHost('to_netdev', frame);
+        assert.equal(ran.verdict, 'next');
+        const quoted = Buffer.concat([ran.frame.subarray(0, 14), ran.frame.subarray(14 + on.headerBytes(frame) + 8)]);
+        assert.equal(ends(quoted), `${hexOf(CLIENT[family])}:4202 ${hexOf(NODE[family])}:${SERVICE_PORT}`);
       });
 
       test('a service without backends answers that nobody listens', async () => {

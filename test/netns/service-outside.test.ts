@@ -125,6 +125,25 @@ describe('from outside of the node', { timeout: 600_000 }, () => {
         assert.ok((await dropped(node, 'Is a ClusterIP')) > before);
       });
     }
+    await t.test('a pod with the network of the node, likewise', async () => {
+      const own = { ...backendOf(server), ipv4: NODE[0], ipv6: NODE[1] };
+      const host = stack.use(await Actor.start(node.ns));
+      await host.do({ op: 'serve-name', port: 8080, name: 'host' });
+      await serve({ backends: [own] });
+      for (const family of FAMILIES) {
+        for (const [transport, address, port] of [
+          ['tcp', NODE[family], NODE_PORT],
+          ['udp-connected', BALANCER[family], 80],
+          ['tcp', EXTERNAL[family], 80],
+        ] as const) {
+          const answer = `host ${WORLD[family]} ${text(address, port)}`;
+          assert.equal(await world.do(question(transport, address, port)), answer);
+        }
+        assert.match(await client.actor.do(question('tcp', EXTERNAL[family], 80)), /^host /, 'and a pod');
+        assert.match(await world.do(question('tcp', NODE[family], 8080)), /^host /, 'asked directly');
+      }
+      await serve();
+    });
     await t.test('a connection goes on while the agent is away, and when it has come back', async () => {
       const keep = async (): Promise<string> =>
         await world.do({ ...question('udp', NODE[0], NODE_PORT), socket: 'kept' });
