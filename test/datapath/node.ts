@@ -1,5 +1,4 @@
 /** A node that exists only as programs and maps: endpoints, policies and addresses go in, packets are run, maps are read. */
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { BpfMap } from '../../agent/kernel/bpf-map.ts';
 import { BpfObject } from '../../agent/kernel/bpf-object.ts';
@@ -37,6 +36,7 @@ import {
   u32,
   type Event,
 } from '../../bpf/gen/structs.ts';
+import { testObject } from './objects.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 
@@ -160,13 +160,13 @@ export class TestNode implements Disposable {
 
   /** Loads an object with `write` applied to its config section; the maps are the node's. */
   load(name: ObjectName, write: (config: DataView) => void): BpfObject {
-    const { file, maps } = OBJECTS[name];
-    const shared = maps.filter((map) => MAPS[map].pinned);
+    const { elf, pins } = testObject(name);
+    const shared = OBJECTS[name].maps.filter((map) => MAPS[map].pinned);
     return BpfObject.load({
       name,
-      elf: readFileSync(path.join(root, 'dist/bpf', file)),
+      elf,
       data: { '.rodata.config': (bytes) => write(viewOf(bytes)) },
-      pins: Object.fromEntries(shared.map((map) => [map, this.#pins.at(map)])),
+      pins: { ...pins, ...Object.fromEntries(shared.map((map) => [map, this.#pins.at(map)])) },
       maxEntries: MAX_ENTRIES,
     });
   }
