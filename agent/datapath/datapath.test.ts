@@ -6,6 +6,7 @@ import { describe, test } from 'node:test';
 import { formatAddress } from '../model/address.ts';
 import { endpointId } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
+import { changesOf } from '../model/mapstate.ts';
 import { PROTOCOL } from '../model/port.ts';
 import { DIRECTION_INGRESS, EVENT_DROP } from '../../bpf/gen/constants.ts';
 import { DROP_POLICY_DENIED } from '../../bpf/gen/drops.ts';
@@ -65,7 +66,8 @@ if (inOwnNetns(import.meta.filename)) {
         }
         for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to), 1), false, formatAddress(to));
         for (const to of a.addresses) assert.equal(await b.pings(formatAddress(to)), true, formatAddress(to));
-        await node.endpoints.updatePolicy(b.id, { upserts: [policyRule(`ingress ${a.identity}`)], deletes: [] });
+        const [key, after] = policyRule(`ingress ${a.identity}`);
+        await node.endpoints.updatePolicy(b.id, changesOf([[key, { before: undefined, after }]]));
         for (const to of b.addresses) assert.equal(await a.pings(formatAddress(to)), true, formatAddress(to));
         // The router answers, and nobody else's address leads anywhere.
         assert.equal(await a.pings('10.1.0.1'), true);
@@ -81,11 +83,11 @@ if (inOwnNetns(import.meta.filename)) {
         await using a = await TestPod.create(node, 11);
         await using b = await TestPod.create(node, 12);
         await a.install(ALLOW_ALL);
-        const allow = policyRule(`ingress ${a.identity} 6/8080`);
+        const [key, before] = policyRule(`ingress ${a.identity} 6/8080`);
         await b.install(policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
         const talk = await Conversation.start(a, b, formatAddress(family === 4 ? b.ipv4 : b.ipv6), 8080);
         assert.equal(await talk.says('one', 30_000), true);
-        await node.endpoints.updatePolicy(b.id, { upserts: [], deletes: [allow[0]] });
+        await node.endpoints.updatePolicy(b.id, changesOf([[key, { before, after: undefined }]]));
         assert.equal(await talk.says('two', 700), false);
         await node.endpoints.replacePolicy(b.id, policy(`ingress ${a.identity} 6/8080`, 'egress 0'));
         assert.equal(await talk.hears('two', 30_000), true);
@@ -192,10 +194,7 @@ if (inOwnNetns(import.meta.filename)) {
       const program = { id: pod.id, identity: pod.identity, link: gone, ipv4: pod.ipv4, auditMode: false };
       await assert.rejects(node.endpoints.install(program, ALLOW_ALL), isCode('NETLINK_FAILED'));
       assert.deepEqual(await traces(node), [pod.link.hostIfName]);
-      await assert.rejects(
-        node.endpoints.updatePolicy(pod.id, { upserts: [], deletes: [] }),
-        isCode('ENDPOINT_NOT_FOUND'),
-      );
+      await assert.rejects(node.endpoints.updatePolicy(pod.id, changesOf([])), isCode('ENDPOINT_NOT_FOUND'));
 
       // An endpoint that stands is locked down instead, and says so, until its policy fits.
       await using peer = await TestPod.create(node, 12);

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fullPrefix } from '../model/address.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
+import type { MapStateView } from '../model/mapstate.ts';
 import type { EndpointPolicy, NamedPort } from '../policy/contract.ts';
 import type { Endpoint } from './endpoint.ts';
 import { podOf } from './endpoint-labels.ts';
@@ -125,13 +126,12 @@ export function install(environment: EndpointEnvironment, endpoint: Endpoint): P
     const { identity, policy, link } = demand(endpoint);
     const { revision, enforced, defaultDeny } = policy;
     const { auditMode } = endpoint.options;
-    endpoint.pending.take();
     // The record first: a crash in between must leave a trail to what is in the kernel.
     if (!endpoint.isOwn) await environment.store.save(recordOf(endpoint, link, identity));
     tellProxies(environment, endpoint);
     await environment.datapath.install(
       { id: endpoint.id, identity: identity.id, link, ...endpoint.addressing, auditMode },
-      policy.mapState,
+      wholePolicy(endpoint, policy),
     );
     endpoint.realize({ identity, revision, enforced, defaultDeny, auditMode });
     endpoint.rebuild = false;
@@ -153,7 +153,7 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
     tellProxies(environment, endpoint);
     try {
       if (work.kind === 'changes') await environment.datapath.updatePolicy(endpoint.id, work.changes);
-      if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, policy.mapState);
+      if (work.kind === 'replace') await environment.datapath.replacePolicy(endpoint.id, wholePolicy(endpoint, policy));
     } catch (error) {
       endpoint.pending.invalidate();
       throw error;
@@ -164,6 +164,22 @@ export function applyPolicy(environment: EndpointEnvironment, endpoint: Endpoint
     if (before !== undefined && (before.ingress !== enforced.ingress || before.egress !== enforced.egress))
       environment.announcer?.setEndpoint(endpoint);
   });
+}
+
+/**
+ * The policy as it is when it is read. What was pending until then is part of it, and what comes later is a change of it:
+ * changes must meet what they were told of.
+ */
+function wholePolicy(endpoint: Endpoint, { mapState }: EndpointPolicy): MapStateView {
+  return {
+    get size() {
+      return mapState.size;
+    },
+    entries() {
+      endpoint.pending.take();
+      return mapState.entries();
+    },
+  };
 }
 
 /** Proxies go first: what is diverted to one that does not know the endpoint yet is lost. */

@@ -1,4 +1,4 @@
-import { policyKeyText, type MapStateChanges, type PolicyEntry, type PolicyKey } from '../model/mapstate.ts';
+import { mergeChanges, type MapStateChanges } from '../model/mapstate.ts';
 
 /** What the kernel has to be told of an endpoint's policy. */
 export type PolicyWork =
@@ -7,42 +7,33 @@ export type PolicyWork =
   /** The whole map. */
   | { readonly kind: 'replace' };
 
-/** Changes of a map state that the kernel has not seen yet, each key once. */
+/** Changes of a map state that the kernel has not seen yet. */
 export class PendingPolicy {
-  #changes = new Map<string, { readonly key: PolicyKey; readonly entry: PolicyEntry | undefined }>();
+  #changes: MapStateChanges[] = [];
   #whole = false;
 
   /** Whether the kernel knows all there is to know. */
   get isEmpty(): boolean {
-    return !this.#whole && this.#changes.size === 0;
+    return !this.#whole && this.#changes.length === 0;
   }
 
-  add({ upserts, deletes }: MapStateChanges): void {
-    if (this.#whole) return;
-    for (const key of deletes) this.#changes.set(policyKeyText(key), { key, entry: undefined });
-    for (const [key, entry] of upserts) this.#changes.set(policyKeyText(key), { key, entry });
+  add(changes: MapStateChanges): void {
+    if (!this.#whole && changes.size > 0) this.#changes.push(changes);
   }
 
   /** What the kernel holds is not known: only the whole map will do. */
   invalidate(): void {
     this.#whole = true;
-    this.#changes.clear();
+    this.#changes = [];
   }
 
-  /** Hands out what is due; it counts as done from here on. */
+  /** Hands out what is due, each key once; it counts as done from here on. */
   take(): PolicyWork {
-    const changes = [...this.#changes.values()];
+    const changes = this.#changes;
     const whole = this.#whole;
     this.#whole = false;
-    this.#changes = new Map();
+    this.#changes = [];
     if (whole) return { kind: 'replace' };
-    if (changes.length === 0) return { kind: 'nothing' };
-    const upserts: [PolicyKey, PolicyEntry][] = [];
-    const deletes: PolicyKey[] = [];
-    for (const { key, entry } of changes) {
-      if (entry === undefined) deletes.push(key);
-      else upserts.push([key, entry]);
-    }
-    return { kind: 'changes', changes: { upserts, deletes } };
+    return changes.length === 0 ? { kind: 'nothing' } : { kind: 'changes', changes: mergeChanges(changes) };
   }
 }

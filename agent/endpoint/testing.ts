@@ -1,4 +1,5 @@
 /** Fakes for tests of endpoints: a kernel in memory that can be told to fail, and everything real around it. */
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +13,13 @@ import type { EndpointDatapath, EndpointLink, EndpointProgram, LinkRequest, Link
 import { ifIndex, type EndpointId } from '../model/endpoint.ts';
 import { localMac } from '../model/mac.ts';
 import { ManualClock } from '../model/manual-clock.ts';
-import { policyKeyText, type MapStateChanges, type MapStateView, type PolicyEntry } from '../model/mapstate.ts';
+import {
+  eachChange,
+  policyKeyText,
+  type MapStateChanges,
+  type MapStateView,
+  type PolicyEntry,
+} from '../model/mapstate.ts';
 import { DEFAULT_POLICY_CONFIG } from '../policy/config.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
 import { createPolicyEngine } from '../policy/engine.ts';
@@ -68,11 +75,14 @@ export class FakeDatapath implements EndpointDatapath {
     this.installed.set(program.id, { program, policy: toMap(policy) });
   }
 
-  async updatePolicy(id: EndpointId, { upserts, deletes }: MapStateChanges): Promise<void> {
+  async updatePolicy(id: EndpointId, changes: MapStateChanges): Promise<void> {
     await this.#enter('updatePolicy', id);
     const map = this.installed.get(id)!.policy;
-    for (const key of deletes) map.delete(policyKeyText(key));
-    for (const [key, entry] of upserts) map.set(policyKeyText(key), entry);
+    for (const [key, { before, after }] of eachChange(changes)) {
+      assert.deepEqual(map.get(policyKeyText(key)), before, `what endpoint ${id} had before`);
+      if (after === undefined) map.delete(policyKeyText(key));
+      else map.set(policyKeyText(key), after);
+    }
   }
 
   async replacePolicy(id: EndpointId, policy: MapStateView): Promise<void> {

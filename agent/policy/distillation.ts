@@ -94,6 +94,15 @@ export class DirectionState implements SelectorUser {
     return slot === undefined ? PortTable.EMPTY : this.#classes.table(this.#classOf[slot] ?? NO_CLASS);
   }
 
+  /** The class of a slot: all identities of a class have one table. */
+  classAt(slot: number): number {
+    return slot < this.#classOf.length ? this.#classOf[slot]! : NO_CLASS;
+  }
+
+  tableOfClass(number: number): PortTable {
+    return this.#classes.table(number);
+  }
+
   /** Whether the ports by name of other identities matter. */
   get usesPortNames(): boolean {
     return this.#groups.usesPortNames;

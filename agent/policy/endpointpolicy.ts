@@ -69,8 +69,8 @@ export class EndpointHandle implements EndpointPolicy, PolicyUser {
       });
     }
     if (change.proxyPorts === true) {
-      const changed = this.mapState.form.refresh(this.redirects());
-      if (changed.size > 0) this.#tell(this.mapState.rewritten(changed));
+      const { changed, formerly } = this.mapState.form.refresh(this.redirects());
+      if (changed.size > 0) this.#tell(this.mapState.rewritten(changed, formerly));
     }
   }
 
@@ -82,12 +82,12 @@ export class EndpointHandle implements EndpointPolicy, PolicyUser {
   resolved(distilled: Distilled): number {
     const changes = this.mapState.replace(distilled);
     this.#tell(changes);
-    return changes.upserts.length + changes.deletes.length;
+    return changes.size;
   }
 
   moved(direction: 'ingress' | 'egress', changes: readonly ClassChange[]): void {
     const made = this.mapState.changes(direction, changes);
-    if (made.upserts.length > 0 || made.deletes.length > 0) this.#tell(made);
+    if (made.size > 0) this.#tell(made);
   }
 
   #tell(changes: MapStateChanges): void {

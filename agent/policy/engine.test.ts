@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseCidr } from '../model/address.ts';
 import { identityId, type Identity } from '../model/identity.ts';
 import { canonicalLabels, parseLabel } from '../model/labels.ts';
-import type { MapStateChanges } from '../model/mapstate.ts';
+import { eachChange, type MapStateChanges } from '../model/mapstate.ts';
 import { decodePolicy } from './api/index.ts';
 import { DEFAULT_POLICY_CONFIG } from './config.ts';
 import type { EndpointPolicy, PolicyBatch, PolicyEngine, Redirect } from './contract.ts';
@@ -67,15 +67,19 @@ test('identities come and go, and the changes say exactly what that means', () =
   const engine = engineWith({ policies: [policy('p', { ingress: [{ ...fromClients, toPorts: tcp(80) }] })] });
   const told: MapStateChanges[] = [];
   const endpoint = engine.endpointPolicy({ identity: WEB, onChange: (changes) => told.push(changes) });
+  /** Of each change the keys that came, and those that went. */
+  const seen = () =>
+    told.map((changes) => {
+      const entries = [...eachChange(changes)];
+      const keys = (kind: 'before' | 'after') => entries.flatMap(([k, one]) => (one[kind] === undefined ? [k] : []));
+      return [keys('before'), keys('after')];
+    });
   assert.equal(verdict(endpoint, 1002, 80), 'allow');
   engine.apply({ identities: [pod(1003, 'client'), pod(1004, 'other')] });
   const key = { direction: 'ingress', identity: 1003, protocol: 6, port: 80, portPrefix: 16 };
-  assert.deepEqual(
-    told.map(({ upserts, deletes }) => [upserts.map(([k]) => k), deletes]),
-    [[[key], []]],
-  );
+  assert.deepEqual(seen(), [[[key], []]]);
   engine.apply({ removedIdentities: [identityId(1003), identityId(1004)] });
-  assert.deepEqual([told[1]?.upserts, told[1]?.deletes], [[], [key]]);
+  assert.deepEqual(seen()[1], [[], [key]]);
 });
 
 test('a policy replaces itself as a whole, and only endpoints that it is about are touched', () => {
@@ -157,8 +161,8 @@ test('what a proxy must see is denied until there is a proxy, and denied again w
   endpoint.update({ proxyPorts: true });
   assert.deepEqual([entry().deny, entry().proxyPort], [false, 15001]);
   assert.deepEqual(
-    told.flatMap(({ upserts }) => upserts.map(([, { proxyPort }]) => proxyPort)),
-    [15001],
+    told.flatMap((changes) => Array.from(eachChange(changes), ([, one]) => [one.before?.deny, one.after?.proxyPort])),
+    [[true, 15001]],
   );
   assert.deepEqual(
     endpoint.redirectPolicies().map(({ identities, l7 }) => [identities, l7.rules]),

@@ -1,8 +1,11 @@
 /** The map state of an endpoint: both directions, as the kernel's map has them, and what changed in them. */
 import type { IdentityId } from '../model/identity.ts';
 import {
+  eachChange,
   policyKeyText,
+  type ChangeGroup,
   type Direction,
+  type EntryChange,
   type MapStateChanges,
   type PolicyEntry,
   type PolicyKey,
@@ -27,12 +30,14 @@ export interface Distilled {
 /** Entries as the kernel wants them, with an endpoint's own proxy ports. */
 export class EntryForm {
   readonly #proxyPort: ProxyPortResolver;
-  readonly #ports = new Map<string, number>();
+  /** Ports of redirects by their ids. */
+  readonly #ports: Map<string, number>;
   #formed = new WeakMap<Entry, PolicyEntry>();
   #tables = new WeakMap<PortTable, readonly PolicyEntry[]>();
 
-  constructor(proxyPort: ProxyPortResolver) {
+  constructor(proxyPort: ProxyPortResolver, ports = new Map<string, number>()) {
     this.#proxyPort = proxyPort;
+    this.#ports = ports;
   }
 
   of(entry: Entry): PolicyEntry {
@@ -48,9 +53,10 @@ export class EntryForm {
     return formed;
   }
 
-  /** Asks the resolver again; gives the redirects whose port changed. */
-  refresh(redirects: Iterable<Redirect>): ReadonlySet<string> {
+  /** Asks the resolver again; gives the redirects whose port changed, and the form that entries had before. */
+  refresh(redirects: Iterable<Redirect>): { readonly changed: ReadonlySet<string>; readonly formerly: EntryForm } {
     const changed = new Set<string>();
+    const formerly = new EntryForm(this.#proxyPort, new Map(this.#ports));
     for (const redirect of redirects) {
       const port = this.#proxyPort(redirect);
       const known = this.#ports.get(redirect.id);
@@ -61,7 +67,7 @@ export class EntryForm {
       this.#formed = new WeakMap();
       this.#tables = new WeakMap();
     }
-    return changed;
+    return { changed, formerly };
   }
 
   #port(redirect: Redirect): number {
@@ -105,7 +111,8 @@ export class MapState implements EndpointMapState {
   }
 
   *entries(): Iterable<readonly [PolicyKey, PolicyEntry]> {
-    for (const { direction, identity, table } of this.#tables()) {
+    for (const { direction, slot, table } of this.#tables()) {
+      const identity = slot === undefined ? ANY : this.#identities.idOf(slot);
       const formed = this.form.ofTable(table);
       for (let i = 0; i < table.size; i++) yield [policyKey(direction, identity, table.keys[i]!), formed[i]!];
     }
@@ -124,109 +131,151 @@ export class MapState implements EndpointMapState {
 
   /** Changes of one direction as map changes. */
   changes(direction: Direction, moved: readonly ClassChange[]): MapStateChanges {
-    const out = new ChangeList(this.form);
-    for (const { slot, before, after } of moved) out.diff(direction, this.#identities.idOf(slot), before, after);
+    const out = new ChangeList(this.form, this.#identities);
+    for (const { slot, before, after } of moved) out.add(slot, out.group(direction, before, after));
     return out;
   }
 
   /** Takes over another resolution of the policy; gives what it changes. */
   replace(next: Distilled): MapStateChanges {
-    const out = new ChangeList(this.form);
-    const last = this.#distilled;
-    for (const direction of ['ingress', 'egress'] as const) {
-      const [from, to] = [last[direction], next[direction]];
-      if (from === to) continue;
-      out.diff(direction, ANY, from.any, to.any);
-      const limit = Math.max(from.slotLimit, to.slotLimit);
-      for (let slot = 0; slot < limit; slot++) {
-        const [before, after] = [from.table(slot), to.table(slot)];
-        if (before !== after) out.diff(direction, this.#identities.idOf(slot), before, after);
-      }
-    }
+    const out = new ChangeList(this.form, this.#identities);
+    for (const direction of ['ingress', 'egress'] as const) out.compare(this.#distilled[direction], next[direction]);
     this.#distilled = next;
     return out;
   }
 
-  /** Entries whose redirect is among these, written anew. */
-  rewritten(redirects: ReadonlySet<string>): MapStateChanges {
-    const upserts: (readonly [PolicyKey, PolicyEntry])[] = [];
-    for (const { direction, identity, table } of this.#tables()) {
-      for (const [i, entry] of table.entries.entries()) {
-        if (entry.redirect === undefined || !redirects.has(entry.redirect.id)) continue;
-        upserts.push([policyKey(direction, identity, table.keys[i]!), this.form.of(entry)]);
-      }
+  /** Entries whose redirect is among these, written anew: what they were is said by the form of before. */
+  rewritten(redirects: ReadonlySet<string>, formerly: EntryForm): MapStateChanges {
+    const out = new ChangeList(this.form, this.#identities);
+    for (const { direction, slot, table } of this.#tables()) {
+      out.add(slot, out.rewritten(direction, table, redirects, formerly));
     }
-    return { upserts, deletes: [] };
+    return out;
   }
 
-  /** The tables of identity 0 and of every identity with entries of its own. */
-  *#tables(): Iterable<{ readonly direction: Direction; readonly identity: IdentityId; readonly table: PortTable }> {
+  /** The tables of identity 0, which has no slot, and of every identity with entries of its own. */
+  *#tables(): Iterable<{
+    readonly direction: Direction;
+    readonly slot: number | undefined;
+    readonly table: PortTable;
+  }> {
     for (const state of [this.#distilled.ingress, this.#distilled.egress]) {
       const { direction } = state;
-      yield { direction, identity: ANY, table: state.any };
+      yield { direction, slot: undefined, table: state.any };
       for (let slot = 0; slot < state.slotLimit; slot++) {
         const table = state.table(slot);
-        if (table.size > 0) yield { direction, identity: this.#identities.idOf(slot), table };
+        if (table.size > 0) yield { direction, slot, table };
       }
     }
   }
+}
+
+interface OpenGroup extends ChangeGroup {
+  readonly identities: IdentityId[];
 }
 
 /** Collects differences between tables of many identities, of which few are distinct. */
 class ChangeList implements MapStateChanges {
-  readonly upserts: (readonly [PolicyKey, PolicyEntry])[] = [];
-  readonly deletes: PolicyKey[] = [];
+  readonly groups: OpenGroup[] = [];
+  size = 0;
   readonly #form: EntryForm;
-  readonly #known = new Map<PortTable, Map<PortTable, TableDiff>>();
+  readonly #identities: IdentityTable;
+  /** Undefined: no difference. */
+  readonly #known = { ingress: new Known(), egress: new Known() };
 
-  constructor(form: EntryForm) {
+  constructor(form: EntryForm, identities: IdentityTable) {
     this.#form = form;
+    this.#identities = identities;
   }
 
-  diff(direction: Direction, identity: IdentityId, before: PortTable, after: PortTable): void {
-    if (before.size === 0) this.#upsertAll(direction, identity, after, this.#form.ofTable(after));
-    else if (after.size === 0) this.#deleteAll(direction, identity, before);
-    else if (before !== after) this.#difference(direction, identity, before, after);
+  /** The identity in the slot, or 0, has these changes. */
+  add(slot: number | undefined, group: OpenGroup | undefined): void {
+    if (group === undefined) return;
+    if (group.identities.length === 0) this.groups.push(group);
+    group.identities.push(slot === undefined ? ANY : this.#identities.idOf(slot));
+    this.size += group.entries.length;
   }
 
-  #upsertAll(direction: Direction, identity: IdentityId, { keys }: PortTable, formed: readonly PolicyEntry[]): void {
-    for (let i = 0; i < keys.length; i++) this.upserts.push([policyKey(direction, identity, keys[i]!), formed[i]!]);
-  }
-
-  #deleteAll(direction: Direction, identity: IdentityId, { keys }: PortTable): void {
-    for (let i = 0; i < keys.length; i++) this.deletes.push(policyKey(direction, identity, keys[i]!));
-  }
-
-  #difference(direction: Direction, identity: IdentityId, before: PortTable, after: PortTable): void {
-    const { deleted, upserted } = this.#tableDiff(before, after);
-    for (const key of deleted) this.deletes.push(policyKey(direction, identity, key));
-    for (const [key, entry] of upserted) {
-      this.upserts.push([policyKey(direction, identity, key), this.#form.of(entry)]);
+  /** Adds what differs between two resolutions of one direction. */
+  compare(from: DirectionState, to: DirectionState): void {
+    if (from === to) return;
+    const { direction } = to;
+    this.add(undefined, this.group(direction, from.any, to.any));
+    // Identities of one class mostly go to one class together.
+    const last: { readonly to: number; readonly group: OpenGroup | undefined }[] = [];
+    const limit = Math.max(from.slotLimit, to.slotLimit);
+    for (let slot = 0; slot < limit; slot++) {
+      const [before, after] = [from.classAt(slot), to.classAt(slot)];
+      let known = last[before];
+      if (known?.to !== after) {
+        const group = this.group(direction, from.tableOfClass(before), to.tableOfClass(after));
+        last[before] = known = { to: after, group };
+      }
+      if (known.group !== undefined) this.add(slot, known.group);
     }
   }
 
-  #tableDiff(before: PortTable, after: PortTable): TableDiff {
-    let byAfter = this.#known.get(before);
-    if (byAfter === undefined) this.#known.set(before, (byAfter = new Map<PortTable, TableDiff>()));
-    let diff = byAfter.get(after);
-    if (diff === undefined) byAfter.set(after, (diff = tableDiff(before, after)));
-    return diff;
+  /** What the difference between two tables is. */
+  group(direction: Direction, before: PortTable, after: PortTable): OpenGroup | undefined {
+    if (before === after) return undefined;
+    return this.#known[direction].get(before, after, () => openGroup(direction, tableDiff(before, after, this.#form)));
+  }
+
+  /** As {@link group}, for a table that stays, with entries that have another form than before. */
+  rewritten(
+    direction: Direction,
+    table: PortTable,
+    redirects: ReadonlySet<string>,
+    formerly: EntryForm,
+  ): OpenGroup | undefined {
+    return this.#known[direction].get(table, table, () =>
+      openGroup(
+        direction,
+        table.entries.flatMap((entry, i) =>
+          entry.redirect === undefined || !redirects.has(entry.redirect.id)
+            ? []
+            : [entryChange(table.keys[i]!, formerly.of(entry), this.#form.of(entry))],
+        ),
+      ),
+    );
   }
 }
 
-interface TableDiff {
-  readonly deleted: readonly PortKey[];
-  readonly upserted: readonly (readonly [PortKey, Entry])[];
+/** Groups by the tables that they lead from and to. */
+class Known {
+  readonly #groups = new Map<PortTable, Map<PortTable, OpenGroup | undefined>>();
+
+  get(before: PortTable, after: PortTable, make: () => OpenGroup | undefined): OpenGroup | undefined {
+    let byAfter = this.#groups.get(before);
+    if (byAfter === undefined) this.#groups.set(before, (byAfter = new Map<PortTable, OpenGroup | undefined>()));
+    if (byAfter.has(after)) return byAfter.get(after);
+    const group = make();
+    byAfter.set(after, group);
+    return group;
+  }
 }
 
-function tableDiff(before: PortTable, after: PortTable): TableDiff {
-  const upserted: (readonly [PortKey, Entry])[] = [];
+function openGroup(direction: Direction, entries: readonly EntryChange[]): OpenGroup | undefined {
+  return entries.length === 0 ? undefined : { direction, identities: [], entries };
+}
+
+function tableDiff(before: PortTable, after: PortTable, form: EntryForm): readonly EntryChange[] {
+  const changes: EntryChange[] = [];
   for (const [i, key] of after.keys.entries()) {
     const entry = after.entries[i]!;
     const former = before.get(key);
-    if (former === undefined || !entriesEqual(former, entry)) upserted.push([key, entry]);
+    if (former === undefined || !entriesEqual(former, entry)) {
+      changes.push(entryChange(key, former && form.of(former), form.of(entry)));
+    }
   }
-  return { deleted: Array.from(before.keys).filter((key) => after.indexOf(key) < 0), upserted };
+  for (const [i, key] of before.keys.entries()) {
+    if (after.indexOf(key) < 0) changes.push(entryChange(key, form.of(before.entries[i]!), undefined));
+  }
+  return changes;
+}
+
+function entryChange(key: PortKey, before: PolicyEntry | undefined, after: PolicyEntry | undefined): EntryChange {
+  return { protocol: keyProtocol(key), port: keyPort(key), portPrefix: keyPrefix(key), before, after };
 }
 
 function policyKey(direction: Direction, identity: IdentityId, key: PortKey): PolicyKey {
@@ -235,6 +284,8 @@ function policyKey(direction: Direction, identity: IdentityId, key: PortKey): Po
 
 /** Applies changes to a copy of a map state, as the kernel's map would: for tests and for those who keep copies. */
 export function applyChanges(map: Map<string, readonly [PolicyKey, PolicyEntry]>, changes: MapStateChanges): void {
-  for (const key of changes.deletes) map.delete(policyKeyText(key));
-  for (const [key, entry] of changes.upserts) map.set(policyKeyText(key), [key, entry]);
+  for (const [key, { after }] of eachChange(changes)) {
+    if (after === undefined) map.delete(policyKeyText(key));
+    else map.set(policyKeyText(key), [key, after]);
+  }
 }

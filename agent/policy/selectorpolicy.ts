@@ -1,13 +1,15 @@
 /** The policy of an identity, shared by all its endpoints, and its distillations: one for each set of ports by name. */
 import { WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
+import type { Direction } from '../model/mapstate.ts';
 import type { EndpointPolicy, NamedPort } from './contract.ts';
 import { DirectionState, type ClassChange, type StateParts } from './distillation.ts';
 import type { IdentityRecord } from './identities.ts';
-import { resolvingDirection, type DirectionPolicy } from './l4policy.ts';
+import { resolvingDirection, type DirectionPolicy, type Subject } from './l4policy.ts';
 import type { Distilled } from './mapstate.ts';
 import { drained } from './pace.ts';
 import { subjectOf, type PolicyRepository } from './repository.ts';
+import type { Rule } from './rule.ts';
 import type { StanzaSelectors } from './selector.ts';
 
 /** What all selector policies of an engine share. */
@@ -21,10 +23,21 @@ export interface PolicyUser {
   readonly namedPorts: readonly NamedPort[];
   /** The distillation was replaced, or the error changed; gives how many entries of its map that changes. */
   resolved(distilled: Distilled): number;
-  moved(direction: 'ingress' | 'egress', changes: readonly ClassChange[]): void;
+  moved(direction: Direction, changes: readonly ClassChange[]): void;
 }
 
-type Directions = Readonly<Record<'ingress' | 'egress', DirectionPolicy>>;
+type Directions = Readonly<Record<Direction, DirectionPolicy>>;
+
+/** What a direction is resolved from: while it is the same, so is the policy. */
+interface Source {
+  /** The rules that speak about the direction, in order of decision. */
+  readonly rules: readonly Rule[];
+  readonly subject: Subject;
+}
+
+type Sources = Readonly<Record<Direction, Source>>;
+
+const DIRECTIONS = ['ingress', 'egress'] as const;
 
 interface Distillation extends Distilled {
   /** What it was made of. */
@@ -70,6 +83,9 @@ export class SelectorPolicy {
   readonly #parts: PolicyParts;
   #record: IdentityRecord;
   #directions = LOCKED;
+  #sources: Sources | undefined;
+  /** How many distillations have each state: those that differ in one direction share that of the other. */
+  readonly #holders = new Map<DirectionState, number>();
   /** Those in use; after a resolution some endpoints may have that of the one before for a while. */
   readonly #distillations = new Set<Distillation>();
   readonly #making = new Set<Distillation>();
@@ -201,8 +217,10 @@ export class SelectorPolicy {
     this.#coming = this.#parts.repository.revision;
     let error: WeirError | undefined;
     try {
-      const directions = yield* this.#resolveDirections();
+      const sources = yield* this.#findSources();
+      const directions = yield* this.#resolveDirections(sources);
       if (round !== this.#round) return;
+      this.#sources = sources;
       this.#directions = directions;
     } catch (thrown) {
       if (!(thrown instanceof WeirError)) throw thrown;
@@ -220,13 +238,27 @@ export class SelectorPolicy {
     }
   }
 
-  *#resolveDirections(): Generator<void, Directions, void> {
+  *#findSources(): Generator<void, Sources, void> {
     const { repository, selectors, pace } = this.#parts;
     const rules = selectors.config.enforcement === 'never' ? [] : yield* repository.selecting(this.record, pace);
     const subject = subjectOf(this.record);
-    const ingress = yield* resolvingDirection('ingress', rules, subject, selectors, pace);
-    const egress = yield* resolvingDirection('egress', rules, subject, selectors, pace);
-    return { ingress, egress };
+    return {
+      ingress: { rules: rules.filter((rule) => rule.selects.ingress), subject },
+      egress: { rules: rules.filter((rule) => rule.selects.egress), subject },
+    };
+  }
+
+  /** Most changes are about one direction: what is said about the other stays as it is, down to its tables. */
+  *#resolveDirections(sources: Sources): Generator<void, Directions, void> {
+    const { selectors, pace } = this.#parts;
+    const [known, last] = [this.#sources, this.#directions];
+    const next = { ...last };
+    for (const direction of DIRECTIONS) {
+      const { rules, subject } = sources[direction];
+      if (known !== undefined && isSameSource(known[direction], sources[direction])) continue;
+      next[direction] = yield* resolvingDirection(direction, rules, subject, selectors, pace);
+    }
+    return DIRECTIONS.every((direction) => next[direction] === last[direction]) ? last : next;
   }
 
   /** Brings every user to the latest directions, one after the other. What one of them is told comes in one piece. */
@@ -256,23 +288,51 @@ export class SelectorPolicy {
     for (const known of this.#distillations) {
       if (known.directions === directions && known.ports === ports) return known;
     }
+    const [ingress, egress] = [this.#stateOf(directions, 'ingress', ports), this.#stateOf(directions, 'egress', ports)];
     const made: Distillation = {
-      ingress: new DirectionState(directions.ingress, namedPorts, this.#parts),
-      egress: new DirectionState(directions.egress, namedPorts, this.#parts),
+      ingress: ingress ?? new DirectionState(directions.ingress, namedPorts, this.#parts),
+      egress: egress ?? new DirectionState(directions.egress, namedPorts, this.#parts),
       directions,
       ports,
       users: new Set(),
     };
+    this.#hold(made);
     this.#making.add(made);
     try {
-      yield* made.ingress.make();
-      yield* made.egress.make();
+      if (ingress === undefined) yield* made.ingress.make();
+      if (egress === undefined) yield* made.egress.make();
       this.#distillations.add(made);
     } finally {
       this.#making.delete(made);
-      if (!this.#distillations.has(made)) disposeStates(made);
+      if (!this.#distillations.has(made)) this.#letGo(made);
     }
     return made;
+  }
+
+  /** The state of a direction of which nothing has changed, if there is one that is made. */
+  #stateOf(directions: Directions, direction: Direction, ports: string): DirectionState | undefined {
+    for (const known of this.#distillations) {
+      if (known.directions[direction] !== directions[direction]) continue;
+      // Names of ports are the endpoint's own in one direction alone (S35).
+      if (direction === 'egress' || known.ports === ports) return known[direction];
+    }
+    return undefined;
+  }
+
+  #hold(distilled: Distilled): void {
+    for (const direction of DIRECTIONS) {
+      const state = distilled[direction];
+      this.#holders.set(state, (this.#holders.get(state) ?? 0) + 1);
+    }
+  }
+
+  #letGo(distilled: Distilled): void {
+    for (const direction of DIRECTIONS) {
+      const state = distilled[direction];
+      const left = this.#holders.get(state)! - 1;
+      if (left > 0) this.#holders.set(state, left);
+      else if (this.#holders.delete(state)) state.dispose();
+    }
   }
 
   #dropForerunner(): void {
@@ -282,7 +342,7 @@ export class SelectorPolicy {
   }
 
   #disposeUnused(distillation: Distillation): void {
-    if (distillation.users.size === 0 && this.#distillations.delete(distillation)) disposeStates(distillation);
+    if (distillation.users.size === 0 && this.#distillations.delete(distillation)) this.#letGo(distillation);
   }
 }
 
@@ -296,7 +356,12 @@ function portsKey({ ingress }: Directions, ports: readonly NamedPort[]): string 
     .join(' ');
 }
 
-function disposeStates({ ingress, egress }: Distilled): void {
-  ingress.dispose();
-  egress.dispose();
+function isSameSource(a: Source, b: Source): boolean {
+  return (
+    a.subject.isHost === b.subject.isHost &&
+    a.subject.isInit === b.subject.isInit &&
+    a.subject.namespace === b.subject.namespace &&
+    a.rules.length === b.rules.length &&
+    a.rules.every((rule, i) => rule === b.rules[i])
+  );
 }

@@ -10,7 +10,13 @@
  */
 import assert from 'node:assert/strict';
 import { identityId, type IdentityId } from '../../agent/model/identity.ts';
-import { policyKeyText, type Direction, type PolicyEntry, type PolicyKey } from '../../agent/model/mapstate.ts';
+import {
+  eachChange,
+  policyKeyText,
+  type Direction,
+  type PolicyEntry,
+  type PolicyKey,
+} from '../../agent/model/mapstate.ts';
 import type { EndpointPolicy, LookupResult, PolicyBatch, PolicyEngine } from '../../agent/policy/contract.ts';
 import { createPolicyEngine } from '../../agent/policy/engine.ts';
 import { applyChanges } from '../../agent/policy/mapstate.ts';
@@ -59,7 +65,12 @@ function follow(engine: PolicyEngine, identity: IdentityId, { subjectPorts, slic
   const policy = engine.endpointPolicy({
     identity,
     namedPorts: subjectPorts,
-    onChange: (changes) => applyChanges(map, changes),
+    onChange: (changes) => {
+      for (const [key, { before }] of eachChange(changes)) {
+        assert.deepEqual(map.get(policyKeyText(key))?.[1], before, 'what a change says was there');
+      }
+      applyChanges(map, changes);
+    },
   });
   for (const [key, entry] of policy.mapState.entries()) map.set(policyKeyText(key), [key, entry]);
   return { policy, map, stale: false };

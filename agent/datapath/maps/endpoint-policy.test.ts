@@ -4,7 +4,15 @@ import fc from 'fast-check';
 import { endpointId } from '../../model/endpoint.ts';
 import { WeirError } from '../../model/errors.ts';
 import { identityId } from '../../model/identity.ts';
-import { policyKeyText, type MapStateView, type PolicyEntry, type PolicyKey } from '../../model/mapstate.ts';
+import {
+  changesOf,
+  mergeChanges,
+  policyKeyText,
+  type MapStateChanges,
+  type MapStateView,
+  type PolicyEntry,
+  type PolicyKey,
+} from '../../model/mapstate.ts';
 import { MAPS } from '../../../bpf/gen/maps.ts';
 import { EndpointPolicy } from './endpoint-policy.ts';
 import { MemoryMap } from './memory-map.ts';
@@ -24,6 +32,14 @@ function rule(identity: number, port: number, deny = false, cookie = 0): Rule {
 
 function view(...rules: readonly Rule[]): MapStateView {
   return { size: rules.length, entries: () => rules };
+}
+
+/** What leads from some rules to others. */
+function changes(before: readonly Rule[], after: readonly Rule[]): MapStateChanges {
+  return mergeChanges([
+    changesOf(before.map(([key, entry]) => [key, { before: entry, after: undefined }])),
+    changesOf(after.map(([key, entry]) => [key, { before: undefined, after: entry }])),
+  ]);
 }
 
 function setUp(maxEntries = 100) {
@@ -52,7 +68,7 @@ describe('EndpointPolicy', () => {
     map.afterChange = () => undefined;
     await policy.replace(view(rule(7, 80)));
     assert.equal(revisions.revision(ID), 1n);
-    await policy.update({ upserts: [rule(8, 80)], deletes: [rule(7, 80)[0]] });
+    await policy.update(changes([rule(7, 80)], [rule(8, 80)]));
     assert.equal(revisions.revision(ID), 2n);
     assert.deepEqual(content(map), ['ingress/8/6/80/16=allow']);
   });
@@ -60,11 +76,11 @@ describe('EndpointPolicy', () => {
   test('a policy that does not fit locks the endpoint down until one fits', async () => {
     const { map, policy } = setUp(2);
     await policy.replace(view(rule(7, 80)));
-    await assert.rejects(policy.update({ upserts: [rule(7, 81), rule(7, 82)], deletes: [] }), isFull);
+    await assert.rejects(policy.update(changes([], [rule(7, 81), rule(7, 82)])), isFull);
     assert.equal(policy.lockedDown, true);
     // Nothing was half applied, and an increment on top of what is not there is refused.
     assert.deepEqual(content(map), ['ingress/7/6/80/16=allow']);
-    await assert.rejects(policy.update({ upserts: [], deletes: [rule(7, 82)[0]] }), isFull);
+    await assert.rejects(policy.update(changes([rule(7, 82)], [])), isFull);
     await policy.replace(view(rule(7, 81), rule(7, 82)));
     assert.equal(policy.lockedDown, false);
     assert.deepEqual(content(map), ['ingress/7/6/81/16=allow', 'ingress/7/6/82/16=allow']);
@@ -75,7 +91,7 @@ describe('EndpointPolicy', () => {
     await policy.replace(view(rule(7, 80), rule(7, 81)));
     const lockedDown: boolean[] = [];
     map.afterChange = () => lockedDown.push(policy.lockedDown);
-    await policy.update({ upserts: [rule(7, 90), rule(7, 91)], deletes: [rule(7, 80)[0], rule(7, 81)[0]] });
+    await policy.update(changes([rule(7, 80), rule(7, 81)], [rule(7, 90), rule(7, 91)]));
     assert.deepEqual(lockedDown, [true, true, true, true]);
     assert.equal(policy.lockedDown, false);
     assert.deepEqual(content(map), ['ingress/7/6/90/16=allow', 'ingress/7/6/91/16=allow']);
@@ -96,12 +112,12 @@ describe('EndpointPolicy', () => {
     map.beforeChange = () => {
       throw new WeirError('BPF_MAP_FAILED', 'broken');
     };
-    await assert.rejects(policy.update({ upserts: [rule(7, 81)], deletes: [] }), /broken/);
+    await assert.rejects(policy.update(changes([], [rule(7, 81)])), /broken/);
     map.beforeChange = () => undefined;
-    await assert.rejects(policy.update({ upserts: [rule(7, 82)], deletes: [] }), /earlier update failed/);
+    await assert.rejects(policy.update(changes([], [rule(7, 82)])), /earlier update failed/);
     await policy.replace(view(rule(7, 82)));
     assert.deepEqual(content(map), ['ingress/7/6/82/16=allow']);
-    await policy.update({ upserts: [rule(7, 83)], deletes: [] });
+    await policy.update(changes([], [rule(7, 83)]));
     assert.equal(map.held.size, 2);
   });
 
@@ -115,8 +131,7 @@ describe('EndpointPolicy', () => {
         let [now, editor] = [new Map<string, Rule>(), policy];
         for (const [i, next] of states.entries()) {
           if (restart) editor = new EndpointPolicy(ID, map, revisions);
-          const gone = [...now].filter(([key]) => !next.has(key)).map(([, [key]]) => key);
-          if (i % 2 === 0) await editor.update({ upserts: [...next.values()], deletes: gone });
+          if (i % 2 === 0) await editor.update(changes([...now.values()], [...next.values()]));
           else await editor.replace(view(...next.values()));
           now = next;
           const held = [...map.held].map(([key, value]) => [key, decodePolicyEntry(value)] as const);

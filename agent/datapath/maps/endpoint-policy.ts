@@ -2,23 +2,18 @@ import { WeirError } from '../../model/errors.ts';
 import type { EndpointId } from '../../model/endpoint.ts';
 import type { MapStateChanges, MapStateView } from '../../model/mapstate.ts';
 import type { MapHandle } from '../../kernel/bpf-map.ts';
-import { planPolicyUpdate, type PolicyEdit, type PolicyStep } from './policy-plan.ts';
+import { encodeChanges, stepBytes, totalsOf, type EditGroup } from './policy-changes.ts';
 import {
-  encodePolicy,
-  encodePolicyEntry,
-  encodePolicyKey,
-  isEntryOf,
-  policyValues,
-  type EncodedPolicy,
-} from './policymap.ts';
+  countEntry,
+  emptyCount,
+  sortEdits,
+  stepsOf,
+  type PolicyCount,
+  type PolicyEdit,
+  type PolicyStep,
+} from './policy-plan.ts';
+import { encodePolicy, policyValues, type EncodedPolicy } from './policymap.ts';
 import type { RevisionMap } from './revision.ts';
-
-/** What an endpoint's policy map holds, as far as updates need it. */
-interface Content {
-  size: number;
-  /** How many entries are not plain allows. */
-  special: number;
-}
 
 /**
  * The policy map of one endpoint. Brings it to what is wanted in an order that never lets through more than the policy
@@ -31,7 +26,8 @@ export class EndpointPolicy {
   readonly #id: EndpointId;
   readonly #map: MapHandle;
   readonly #revisions: RevisionMap;
-  #content: Content | undefined;
+  /** What the map holds, as far as updates need it. */
+  #content: PolicyCount | undefined;
   /** Why the map may not hold what the last caller wanted; increments on top of it would mean nothing. */
   #unknown: unknown;
 
@@ -52,24 +48,25 @@ export class EndpointPolicy {
    */
   async replace(policy: MapStateView): Promise<void> {
     const wanted = encodePolicy(policy.entries());
-    const content: Content = { size: 0, special: 0 };
+    const content = emptyCount();
     const edits = await this.#difference(wanted, content);
-    await this.#change(edits, content);
+    await this.#change([{ edits: sortEdits(edits, policyValues) }], content);
   }
 
   /**
-   * Applies an increment.
+   * Applies an increment to what the last call left. What was there before is what the increment says: asking the kernel for
+   * each key would cost more than writing it.
    *
    * @throws WeirError BPF_MAP_FULL: the endpoint is in lockdown; BPF_MAP_FAILED. After either only `replace` helps.
    */
   async update(changes: MapStateChanges): Promise<void> {
     if (this.#unknown !== undefined) throw this.#unknownError();
     this.#content ??= await this.#scan();
-    await this.#change(this.#edits(changes), this.#content);
+    await this.#change(encodeChanges(changes), this.#content);
   }
 
   /** The edits from what the kernel holds to `wanted`; counts what it holds into `content`. */
-  async #difference(wanted: EncodedPolicy, content: Content): Promise<readonly PolicyEdit[]> {
+  async #difference(wanted: EncodedPolicy, content: PolicyCount): Promise<readonly PolicyEdit[]> {
     const { keySize, valueSize } = this.#map;
     const missing = new Map<string, PolicyEdit & { readonly after: Buffer }>();
     for (let i = 0; i < wanted.count; i++) {
@@ -78,7 +75,7 @@ export class EndpointPolicy {
     }
     const edits: PolicyEdit[] = [];
     for await (const { key, value } of this.#map.entries()) {
-      count(content, value, 1);
+      countEntry(content, value, policyValues);
       const text = key.toString('latin1');
       const edit = missing.get(text);
       missing.delete(text);
@@ -89,64 +86,41 @@ export class EndpointPolicy {
     return edits;
   }
 
-  #edits({ upserts, deletes }: MapStateChanges): readonly PolicyEdit[] {
-    const edits = new Map<string, { key: Uint8Array; after?: Uint8Array }>();
-    const text = (key: Uint8Array) => Buffer.from(key).toString('latin1');
-    for (const key of deletes.map(encodePolicyKey)) edits.set(text(key), { key });
-    for (const [key, entry] of upserts) {
-      const bytes = encodePolicyKey(key);
-      edits.set(text(bytes), { key: bytes, after: encodePolicyEntry(key, entry) });
-    }
-    return [...edits.values()].map((edit) => {
-      const before = this.#map.lookup(edit.key);
-      // A lookup in a trie answers with the longest prefix, which may be another entry.
-      return before === undefined || !isEntryOf(edit.key, before) ? edit : { ...edit, before };
-    });
-  }
-
-  async #change(edits: readonly PolicyEdit[], before: Content): Promise<void> {
-    const after = { ...before };
-    const rest = { ...before };
-    for (const edit of edits) {
-      if (edit.before !== undefined) {
-        count(after, edit.before, -1);
-        count(rest, edit.before, -1);
-      }
-      if (edit.after !== undefined) count(after, edit.after, 1);
-    }
-    if (after.size > this.#map.maxEntries) throw this.#lockDown(after.size);
-    const added = edits.filter((edit) => edit.before === undefined && edit.after !== undefined).length;
+  async #change(groups: readonly EditGroup[], content: PolicyCount): Promise<void> {
+    const { before, after, added } = totalsOf(groups);
+    const rest = { size: content.size - before.size, special: content.special - before.special };
+    const next = { size: rest.size + after.size, special: rest.special + after.special };
+    if (next.size > this.#map.maxEntries) throw this.#lockDown(next.size);
+    this.#content = next;
     try {
-      if (before.size + added > this.#map.maxEntries) await this.#applyBehindLockdown(edits);
-      else for (const step of planPolicyUpdate(edits, rest.special === 0, policyValues)) await this.#apply(step);
+      if (content.size + added > this.#map.maxEntries) await this.#applyBehindLockdown(groups);
+      else for (const step of stepsOf(content.special + after.special === 0)) await this.#apply(groups, step);
     } catch (error) {
-      throw this.#failed(error, after.size);
+      throw this.#failed(error, next.size);
     }
-    this.#content = after;
     this.#unknown = undefined;
     if (this.lockedDown) this.#revisions.setLockdown(this.#id, false);
-    else if (edits.length > 0) this.#revisions.raise(this.#id);
+    else if (before.size + after.size > 0) this.#revisions.raise(this.#id);
   }
 
   /** The new policy fits, but not beside the one that it replaces: drop everything until it stands. */
-  async #applyBehindLockdown(edits: readonly PolicyEdit[]): Promise<void> {
+  async #applyBehindLockdown(groups: readonly EditGroup[]): Promise<void> {
     this.#revisions.setLockdown(this.#id, true);
-    await this.#apply({ write: [], remove: edits.filter(({ after }) => after === undefined).map(({ key }) => key) });
-    const write = edits.flatMap(({ key, after }) => (after === undefined ? [] : [{ key, value: after }]));
-    await this.#apply({ write, remove: [] });
+    await this.#apply(groups, 'remove');
+    await this.#apply(groups, 'write');
   }
 
-  async #apply({ write, remove }: PolicyStep): Promise<void> {
-    if (write.length > 0) {
-      const keys = Buffer.concat(write.map(({ key }) => key));
-      await this.#map.updateBatch(keys, Buffer.concat(write.map(({ value }) => value)));
-    }
-    if (remove.length > 0) await this.#map.deleteBatch(Buffer.concat(remove));
+  async #apply(groups: readonly EditGroup[], step: PolicyStep): Promise<void> {
+    const { keys, values } = stepBytes(groups, step);
+    if (keys.length === 0) return;
+    if (step !== 'remove') await this.#map.updateBatch(keys, values);
+    // Somebody else has been at the map: what it holds is counted again before the next increment.
+    else if ((await this.#map.deleteBatch(keys)) * this.#map.keySize !== keys.length) this.#content = undefined;
   }
 
-  async #scan(): Promise<Content> {
-    const content: Content = { size: 0, special: 0 };
-    for await (const { value } of this.#map.entries()) count(content, value, 1);
+  async #scan(): Promise<PolicyCount> {
+    const content = emptyCount();
+    for await (const { value } of this.#map.entries()) countEntry(content, value, policyValues);
     return content;
   }
 
@@ -175,9 +149,4 @@ export class EndpointPolicy {
       cause: this.#unknown,
     });
   }
-}
-
-function count(content: Content, value: Uint8Array, by: 1 | -1): void {
-  content.size += by;
-  if (!policyValues.isPlainAllow(value)) content.special += by;
 }

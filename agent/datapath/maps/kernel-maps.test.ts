@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { formatCidr, parseAddress, parseCidr } from '../../model/address.ts';
 import { endpointId } from '../../model/endpoint.ts';
 import { identityId } from '../../model/identity.ts';
+import { changesOf } from '../../model/mapstate.ts';
 import { MAPS, type MapName } from '../../../bpf/gen/maps.ts';
 import { ct4Key, ctEntry, encode } from '../../../bpf/gen/structs.ts';
 import { BpfMap } from '../../kernel/bpf-map.ts';
@@ -33,7 +34,8 @@ describe('maps in the kernel', () => {
       }) as const;
     const allow = { deny: false, proxyPort: 0, authType: 0, authExplicit: false, precedence: 1, cookie: 0 };
     await policy.replace({ size: 1, entries: () => [[key(0), allow]] });
-    await policy.update({ upserts: [[key(16), { ...allow, deny: true }]], deletes: [] });
+    const deny = { ...allow, deny: true };
+    await policy.update(changesOf([[key(16), { before: undefined, after: deny }]]));
     const held = await Array.fromAsync(map.entries(), ({ key: k, value }) => [
       decodePolicyKey(k).portPrefix,
       decodePolicyEntry(value).deny,
@@ -42,7 +44,7 @@ describe('maps in the kernel', () => {
       [0, false],
       [16, true],
     ]);
-    await policy.update({ upserts: [], deletes: [key(16)] });
+    await policy.update(changesOf([[key(16), { before: deny, after: undefined }]]));
     assert.equal((await Array.fromAsync(map.entries())).length, 1);
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { planPolicyUpdate, type PolicyEdit, type PolicyStep, type PolicyValues } from './policy-plan.ts';
+import { sortEdits, stepsOf, type PolicyEdit, type PolicySlot, type PolicyValues } from './policy-plan.ts';
 
 /*
  * A small model of the kernel's map: a key is an identity (0 is any) and a binary prefix such as `7/01`; a value is a kind
@@ -52,17 +52,25 @@ function editsBetween(before: Entries, after: Entries): PolicyEdit[] {
     }));
 }
 
-function plan(before: Entries, after: Entries): readonly PolicyStep[] {
+interface Step {
+  readonly write: readonly PolicySlot[];
+  readonly remove: readonly Uint8Array[];
+}
+
+function plan(before: Entries, after: Entries): readonly Step[] {
   const rest = [...before].filter(([key, value]) => after.get(key) === value);
-  return planPolicyUpdate(
-    editsBetween(before, after),
-    rest.every(([, value]) => VALUES.isPlainAllow(bytes(value))),
-    VALUES,
-  );
+  const sorted = sortEdits(editsBetween(before, after), VALUES);
+  const changedPlain = sorted.before.special + sorted.after.special === 0;
+  return stepsOf(changedPlain && rest.every(([, value]) => VALUES.isPlainAllow(bytes(value))))
+    .map((step) => ({
+      write: step === 'guard' ? sorted.guards : step === 'write' ? sorted.writes : [],
+      remove: step === 'remove' ? sorted.removals : [],
+    }))
+    .filter(({ write, remove }) => write.length + remove.length > 0);
 }
 
 /** The map after each single operation, as a packet on another CPU may see it. */
-function* states(before: Entries, steps: readonly PolicyStep[]): Generator<Entries> {
+function* states(before: Entries, steps: readonly Step[]): Generator<Entries> {
   const entries = new Map(before);
   for (const { write, remove } of steps) {
     for (const { key, value } of write) yield entries.set(text(key), text(value));
@@ -80,7 +88,7 @@ const entriesOf = (kinds: readonly string[]) =>
     .array(fc.tuple(identity, prefix, fc.constantFrom(...kinds), fc.nat(3), fc.constantFrom('', 'x')), { maxLength: 8 })
     .map((list) => new Map(list.map(([id, bits, kind, rank, cookie]) => [`${id}/${bits}`, `${kind}${rank}${cookie}`])));
 
-describe('planPolicyUpdate', () => {
+describe('the plan of a policy update', () => {
   test('no state on the way lets through more than both ends, whatever the entries', () => {
     const any = entriesOf(['D', 'A', 'R']);
     fc.assert(

@@ -26,11 +26,8 @@ export interface PolicySlot {
   readonly value: Uint8Array;
 }
 
-/** Applied in order; within a step writes go before removals. */
-export interface PolicyStep {
-  readonly write: readonly PolicySlot[];
-  readonly remove: readonly Uint8Array[];
-}
+/** Done in this order, each for all edits before the next begins. */
+export type PolicyStep = 'guard' | 'write' | 'remove';
 
 /** What the planner must know of values; the codec does. */
 export interface PolicyValues {
@@ -49,34 +46,66 @@ export interface PolicyEdit {
   readonly after?: Uint8Array;
 }
 
+/** Edits by what each step has to do for them. Sorted once, they may be done for many identities. */
+export interface SortedEdits {
+  readonly guards: readonly PolicySlot[];
+  /** Those of which only the cookie changes come first. */
+  readonly writes: readonly PolicySlot[];
+  readonly removals: readonly Uint8Array[];
+  readonly before: PolicyCount;
+  readonly after: PolicyCount;
+  /** How many entries come where there was none. */
+  readonly added: number;
+}
+
+export interface PolicyCount {
+  size: number;
+  /** How many entries are not plain allows. */
+  special: number;
+}
+
+/** @param edits the keys that change, each once */
+export function sortEdits(edits: Iterable<PolicyEdit>, values: PolicyValues): SortedEdits {
+  const [inPlace, guards, writes, removals]: [PolicySlot[], PolicySlot[], PolicySlot[], Uint8Array[]] = [
+    [],
+    [],
+    [],
+    [],
+  ];
+  const [before, after] = [emptyCount(), emptyCount()];
+  let added = 0;
+  for (const { key, before: old, after: value } of edits) {
+    if (old !== undefined) countEntry(before, old, values);
+    if (value !== undefined) countEntry(after, value, values);
+    if (old === undefined && value === undefined) continue;
+    if (old !== undefined && value !== undefined && values.decidesAlike(old, value)) {
+      if (!bytesEqual(old, value)) inPlace.push({ key, value });
+      continue;
+    }
+    if (old === undefined) added++;
+    guards.push({ key, value: values.guard(key) });
+    if (value === undefined) removals.push(key);
+    else writes.push({ key, value });
+  }
+  return { guards, writes: [...inPlace, ...writes], removals, before, after, added };
+}
+
 /**
  * Steps from the present content to the new one.
  *
- * @param edits the keys that change, each once
- * @param restPlain whether all entries that do not change are plain allows
+ * @param plain whether all entries are plain allows, before and after, also those that do not change
  */
-export function planPolicyUpdate(
-  edits: readonly PolicyEdit[],
-  restPlain: boolean,
-  values: PolicyValues,
-): readonly PolicyStep[] {
-  const inPlace: PolicySlot[] = [];
-  const guarded: PolicyEdit[] = [];
-  for (const edit of edits) {
-    const { key, before, after } = edit;
-    if (before === undefined && after === undefined) continue;
-    if (before !== undefined && after !== undefined && values.decidesAlike(before, after)) {
-      if (!bytesEqual(before, after)) inPlace.push({ key, value: after });
-    } else guarded.push(edit);
-  }
-  const plain = (value: Uint8Array | undefined) => value === undefined || values.isPlainAllow(value);
-  const allPlain = restPlain && edits.every(({ before, after }) => plain(before) && plain(after));
-  const write = guarded.flatMap(({ key, after }) => (after === undefined ? [] : [{ key, value: after }]));
-  const remove = guarded.filter(({ after }) => after === undefined).map(({ key }) => key);
-  const steps: PolicyStep[] = [];
-  if (!allPlain) steps.push({ write: guarded.map(({ key }) => ({ key, value: values.guard(key) })), remove: [] });
-  steps.push({ write: [...inPlace, ...write], remove });
-  return steps.filter((step) => step.write.length + step.remove.length > 0);
+export function stepsOf(plain: boolean): readonly PolicyStep[] {
+  return plain ? ['write', 'remove'] : ['guard', 'write', 'remove'];
+}
+
+export function emptyCount(): PolicyCount {
+  return { size: 0, special: 0 };
+}
+
+export function countEntry(count: PolicyCount, value: Uint8Array, values: PolicyValues): void {
+  count.size++;
+  if (!values.isPlainAllow(value)) count.special++;
 }
 
 export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
