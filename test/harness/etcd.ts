@@ -16,24 +16,43 @@ export interface EtcdOptions {
   readonly host?: string;
   /** Absent: any that is free on this machine's loopback. */
   readonly port?: number;
+  /** Speaks TLS only, and only to clients with a certificate of the authority. */
+  readonly tls?: EtcdTls;
+}
+
+export interface EtcdTls {
+  /** Files of the server's own; `ca` signs clients. */
+  readonly server: TlsFiles;
+  /** Files of a client that is let in. */
+  readonly client: TlsFiles;
+}
+
+/** PEM files. */
+export interface TlsFiles {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
 }
 
 export class Etcd implements AsyncDisposable {
   readonly url: string;
   readonly #enter: readonly string[];
   readonly #peerUrl: string;
+  readonly #tls: EtcdTls | undefined;
   readonly #directory = mkdtempSync(path.join(tmpdir(), `${uniqueName('etcd')}-`));
   #child: ChildProcess | undefined;
 
-  private constructor(url: string, peerUrl: string, enter: readonly string[]) {
+  private constructor(url: string, peerUrl: string, enter: readonly string[], tls: EtcdTls | undefined) {
     this.url = url;
     this.#peerUrl = peerUrl;
     this.#enter = enter;
+    this.#tls = tls;
   }
 
-  static async start({ enter = [], host = '127.0.0.1', port }: EtcdOptions = {}): Promise<Etcd> {
+  static async start({ enter = [], host = '127.0.0.1', port, tls }: EtcdOptions = {}): Promise<Etcd> {
     const [client, peer] = port === undefined ? await freePorts() : [port, port + 1];
-    const etcd = new Etcd(`http://${host}:${client}`, `http://${host}:${peer}`, enter);
+    const scheme = tls === undefined ? 'http' : 'https';
+    const etcd = new Etcd(`${scheme}://${host}:${client}`, `http://${host}:${peer}`, enter, tls);
     await etcd.resume();
     return etcd;
   }
@@ -54,6 +73,7 @@ export class Etcd implements AsyncDisposable {
       ...['--listen-client-urls', this.url, '--advertise-client-urls', this.url],
       ...['--listen-peer-urls', this.#peerUrl, '--initial-advertise-peer-urls', this.#peerUrl],
       ...['--initial-cluster', `test=${this.#peerUrl}`, '--unsafe-no-fsync'],
+      ...serverFlags(this.#tls),
       // The first leader is soon there.
       ...['--heartbeat-interval', '50', '--election-timeout', '250'],
     ];
@@ -76,7 +96,8 @@ export class Etcd implements AsyncDisposable {
 
   /** A client of its own; the caller ends it. */
   client(): EtcdClient {
-    return new EtcdClient({ config: { endpoints: [this.url] }, clock: systemClock });
+    const tls = this.#tls && contentOf(this.#tls.client);
+    return new EtcdClient({ config: { endpoints: [this.url], ...(tls && { tls }) }, clock: systemClock });
   }
 
   /** Keys that begin with the prefix, and their values, as etcd's own tool shows them. */
@@ -112,6 +133,16 @@ export class Etcd implements AsyncDisposable {
     return this.#log().trimEnd().split('\n').slice(-lines).join('\n');
   }
 }
+
+function serverFlags(tls: EtcdTls | undefined): string[] {
+  if (tls === undefined) return [];
+  const { ca, cert, key } = tls.server;
+  return ['--client-cert-auth', '--trusted-ca-file', ca, '--cert-file', cert, '--key-file', key];
+}
+
+const contentOf = ({ ca, cert, key }: TlsFiles) => ({
+  ...{ ca: readFileSync(ca), cert: readFileSync(cert), key: readFileSync(key) },
+});
 
 /** Two ports that nobody listens on. */
 async function freePorts(): Promise<[number, number]> {

@@ -10,6 +10,7 @@ import {
 import type { Clock } from '../../model/clock.ts';
 import { errorText, WeirError } from '../../model/errors.ts';
 import type { EtcdConfig } from './config.ts';
+import { connectionFault } from './faults.ts';
 import { method, type WireHeader, type WireLease, type WireRange, type WireTxn, type WireWatch } from './messages.ts';
 import { requestOf, wireCompare, keyValueOf, prefixEnd, type Compare, type KeyValue, type Operation } from './txn.ts';
 
@@ -304,16 +305,17 @@ export class EtcdClient implements Disposable {
   /** What gRPC said, in the words of the catalogue. The next request goes to the next server when this one is away. */
   #fault(error: ServiceError): WeirError {
     const context = { ...this.#object(), cause: error };
-    const message = error.details || errorText(error);
+    const said = error.details || errorText(error);
     const away = error.code === Code.UNAVAILABLE || error.code === Code.DEADLINE_EXCEEDED;
-    if (!away) return new WeirError('KVSTORE_REFUSED', message, context);
+    if (!away) return new WeirError('KVSTORE_REFUSED', said, context);
     if (this.#options.config.endpoints.length > 1) {
       this.#endpoint++;
       this.#channel?.close();
       this.#channel = undefined;
     }
     const late = error.code === Code.DEADLINE_EXCEEDED;
-    return new WeirError('KVSTORE_UNREACHABLE', late ? 'no answer in time' : message, context);
+    const { message, ...remedy } = late ? { message: 'no answer in time' } : connectionFault(said);
+    return new WeirError('KVSTORE_UNREACHABLE', message, { ...context, ...remedy });
   }
 
   async #count<T>(action: EtcdOperation['action'], kind: string, key: string, request: () => Promise<T>): Promise<T> {

@@ -1,5 +1,6 @@
 /** How to reach etcd, and as whom. */
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { parse } from 'yaml';
 import { errorText, WeirError } from '../../model/errors.ts';
 import type { EtcdOptions } from '../../model/kvstore.ts';
@@ -34,18 +35,11 @@ export function loadEtcdConfig({ config, addresses }: EtcdOptions): EtcdConfig {
   for (const url of endpoints) {
     if (!/^(https?:\/\/)?[^/\s]+$/.test(url)) return invalid('--kvstore-opt', 'etcd.address', `${url} is not a URL`);
   }
-  const ca = text('trusted-ca-file', 'ca-file');
-  const cert = text('cert-file');
-  const key = text('key-file');
   const username = text('username');
   return {
     endpoints,
     ...(endpoints.some((url) => url.startsWith('https://')) && {
-      tls: {
-        ...(ca !== undefined && { ca: readPart(config!, ca) }),
-        ...(cert !== undefined && { cert: readPart(config!, cert) }),
-        ...(key !== undefined && { key: readPart(config!, key) }),
-      },
+      tls: readTls(config, text),
     }),
     ...(username !== undefined && { auth: { username, password: text('password') ?? '' } }),
   };
@@ -60,6 +54,26 @@ function readConfigFile(path: string): Readonly<Record<string, unknown>> {
     throw new WeirError('CONFIG_INVALID', `cannot be read: ${errorText(cause)}`, { object: path, cause });
   }
   throw new WeirError('CONFIG_INVALID', 'must be a mapping such as "endpoints: [https://etcd:2379]"', { object: path });
+}
+
+function readTls(config = '', text: (...names: string[]) => string | undefined): NonNullable<EtcdConfig['tls']> {
+  const ca = text('trusted-ca-file', 'ca-file');
+  const cert = text('cert-file');
+  const key = text('key-file');
+  if ((cert === undefined) !== (key === undefined))
+    return invalid(config, cert === undefined ? 'cert-file' : 'key-file', 'is missing: the two go together');
+  const tls = {
+    ...(ca !== undefined && { ca: readPart(config, ca) }),
+    ...(cert !== undefined && { cert: readPart(config, cert) }),
+    ...(key !== undefined && { key: readPart(config, key) }),
+  };
+  try {
+    createSecureContext(tls);
+  } catch (cause) {
+    const field = [ca, cert, key].filter((file) => file !== undefined).join(', ');
+    return invalid(config, field, `cannot be used as certificates and their key: ${errorText(cause)}`);
+  }
+  return tls;
 }
 
 function readPart(config: string, path: string): Buffer {
