@@ -167,7 +167,7 @@ int from_host(struct __sk_buff *skb)
 	/* Through the pod's own to_container, which judges: the socket that proves the host travels with the packet. */
 	if (bpf_skb_store_bytes(skb, 0, local->mac, MAC_BYTES, 0))
 		return drop(skb, packet, DROP_WRITE_ERROR, 0);
-	forwarded(skb, packet, TRACE_TO_ENDPOINT, false);
+	handed_over(skb, packet);
 	return bpf_redirect(local->ifindex, 0);
 }
 

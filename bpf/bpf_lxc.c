@@ -150,7 +150,7 @@ int from_container(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	}
 	if (packet->peer_endpoint) {
-		forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
+		handed_over(skb, packet);
 		return call_ingress_policy(skb, packet, packet->peer_endpoint, endpoint_identity);
 	}
 	if (direct_to_nodes && is_of_cluster(packet->peer_identity)) {

@@ -34,7 +34,7 @@ import type {
   Service,
   StatusResponse,
 } from './models.ts';
-import { exchange, streamLines, type ApiCall } from './transport.ts';
+import { exchange, parseJson, streamLines, streamText, type ApiCall } from './transport.ts';
 
 export type { ApiCall, Method } from './transport.ts';
 
@@ -60,17 +60,6 @@ export class ApiClient {
    */
   call(call: ApiCall): Promise<unknown> {
     return exchange(this.socket, this.#timeoutMs === undefined ? call : { timeoutMs: this.#timeoutMs, ...call });
-  }
-
-  /**
-   * The lines of a streaming answer, each decoded from JSON, as they come. Leaving the loop, or aborting `signal`, closes
-   * the connection.
-   *
-   * @throws WeirError as {@link call} does.
-   */
-  stream(path: string, signal?: AbortSignal, onOpen?: () => void): AsyncGenerator<unknown, void, undefined> {
-    const call = { method: 'GET', path, ...(signal && { signal }), ...(onOpen && { onOpen }) } as const;
-    return streamLines(this.socket, call);
   }
 
   /** State of the agent and its parts. */
@@ -260,14 +249,29 @@ export class ApiClient {
     await this.call({ method: 'DELETE', path: `/v1/ipam/${encodeURIComponent(ip)}` });
   }
 
-  /** Drops, traces and policy verdicts, live, until the loop is left or `signal` aborts. */
-  monitor(
-    signal?: AbortSignal,
-    { types = [], onOpen }: MonitorOptions = {},
-  ): AsyncGenerator<MonitorEvent, void, undefined> {
-    const path = `/v1/monitor${types.length === 0 ? '' : `?type=${types.join(',')}`}`;
-    return this.stream(path, signal, onOpen) as AsyncGenerator<MonitorEvent, void, undefined>;
+  /**
+   * Drops, traces and policy verdicts, live. Leaving the loop, or aborting `signal`, closes the connection.
+   *
+   * @throws WeirError as {@link call} does.
+   */
+  monitor(signal?: AbortSignal, options: MonitorOptions = {}): AsyncGenerator<MonitorEvent, void, undefined> {
+    return streamLines(this.socket, monitorCall(signal, options)) as AsyncGenerator<MonitorEvent, void, undefined>;
   }
+
+  /** As {@link monitor}: lines of JSON, as many at a time as have come. {@link monitorEvent} decodes one. */
+  monitorText(signal?: AbortSignal, options: MonitorOptions = {}): AsyncGenerator<string, void, undefined> {
+    return streamText(this.socket, monitorCall(signal, options));
+  }
+
+  /** A line of {@link monitorText}. @throws WeirError ANSWER_INVALID */
+  monitorEvent(line: string): MonitorEvent {
+    return parseJson(line, this.socket) as MonitorEvent;
+  }
+}
+
+function monitorCall(signal: AbortSignal | undefined, { types = [], onOpen }: MonitorOptions): ApiCall {
+  const path = `/v1/monitor${types.length === 0 ? '' : `?type=${types.join(',')}`}`;
+  return { method: 'GET', path, ...(signal && { signal }), ...(onOpen && { onOpen }) };
 }
 
 /** What {@link ApiClient.monitor} is to tell. */

@@ -88,6 +88,13 @@ export function exchange(socketPath: string, call: ApiCall): Promise<unknown> {
  * @throws WeirError as {@link exchange} does.
  */
 export async function* streamLines(socketPath: string, call: ApiCall): AsyncGenerator<unknown, void, undefined> {
+  for await (const lines of streamText(socketPath, call)) {
+    for (const line of lines.split('\n')) if (line.trim() !== '') yield parseJson(line, socketPath);
+  }
+}
+
+/** As {@link streamLines}, but undecoded: whole lines, as many at a time as have come. */
+export async function* streamText(socketPath: string, call: ApiCall): AsyncGenerator<string, void, undefined> {
   if (isAborted(call)) return;
   const socket = open(socketPath, call);
   const abort = (): void => void socket.destroy();
@@ -108,11 +115,11 @@ export async function* streamLines(socketPath: string, call: ApiCall): AsyncGene
         }
       }
       if (head.status >= 300) continue;
-      for (let eol = pending.indexOf(10); eol >= 0; eol = pending.indexOf(10)) {
-        const line = pending.subarray(0, eol).toString().trim();
-        pending = pending.subarray(eol + 1);
-        if (line !== '') yield parseJson(line, socketPath);
-      }
+      const end = pending.lastIndexOf(10) + 1;
+      if (end === 0) continue;
+      const lines = pending.toString('utf8', 0, end);
+      pending = pending.subarray(end);
+      yield lines;
     }
   } catch (error) {
     if (isAborted(call)) return;
@@ -213,7 +220,8 @@ function codeOf(code: string | undefined, status: number, path: string): ErrorCo
   return status < 500 ? 'REQUEST_INVALID' : 'INTERNAL';
 }
 
-function parseJson(text: string, socketPath: string): unknown {
+/** What the agent at `socketPath` wrote as JSON. @throws WeirError ANSWER_INVALID */
+export function parseJson(text: string, socketPath: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {

@@ -447,7 +447,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     await until('a policy', async () => (await enabled()) === 'ingress');
     const heard = api.monitor(undefined, { types: ['drop'] })[Symbol.asyncIterator]();
     const publish = (time: number, type: 'drop' | 'trace' = 'drop'): void =>
-      kernel.broadcast.publish({ ...packet(id, time), ...(type === 'drop' ? DENIED : { type, point: 'to-stack' }) });
+      kernel.publish({ ...packet(id, time), ...(type === 'drop' ? DENIED : { type, point: 'to-stack' }) });
     const first = heard.next();
     await until('a listener', () => kernel.broadcast.size === 1);
     // A trace, and what is lost, is not what was asked for; but a loss is told with what comes next.
@@ -465,7 +465,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     assert.equal(value.destination.pod, 'default/web');
     assert.deepEqual(value.source.labels, ['reserved:world-ipv4']);
     // What the pod answers on a connection that is cut is the doing of the policy for those who asked.
-    kernel.broadcast.publish({ ...packet(id, 0), ...DENIED, direction: 'egress', connection: 'reply' });
+    kernel.publish({ ...packet(id, 0), ...DENIED, direction: 'egress', connection: 'reply' });
     assert.deepEqual((await heard.next()).value?.policies, ['CiliumNetworkPolicy default/web']);
     manifest('policy.yaml', POLICY('{fromEntities: [health]}').replace('name: web', 'name: other'));
     await until('the other', async () => /other/.test((await api.policy()).policy ?? ''));
@@ -495,10 +495,10 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     const heard = api.monitor()[Symbol.asyncIterator]();
     const first = heard.next();
     await until('a listener', () => kernel.broadcast.size === 1);
-    kernel.broadcast.publish({ ...packet(id, before), ...DENIED });
-    kernel.broadcast.publish({ ...packet(id, before), ...DENIED, cookie: 1 });
-    kernel.broadcast.publish({ ...packet(id, Date.now() + 1), ...DENIED });
-    kernel.broadcast.publish({ ...packet(999, before), ...DENIED });
+    kernel.publish({ ...packet(id, before), ...DENIED });
+    kernel.publish({ ...packet(id, before), ...DENIED, cookie: 1 });
+    kernel.publish({ ...packet(id, Date.now() + 1), ...DENIED });
+    kernel.publish({ ...packet(999, before), ...DENIED });
     const named = [(await first).value, ...(await Promise.all([1, 2, 3].map(async () => (await heard.next()).value)))];
     assert.deepEqual(
       named.map((event) => event?.policies),
@@ -513,7 +513,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [cluster]}]}
     const heard = api.monitor()[Symbol.asyncIterator]();
     const first = heard.next();
     await until('a listener', () => kernel.broadcast.size === 1);
-    kernel.broadcast.publish({ ...packet(id, 0), ...DENIED });
+    kernel.publish({ ...packet(id, 0), ...DENIED });
     assert.deepEqual((await first).value?.policies, ['policy-enforcement=always']);
     await heard.return(undefined);
   });

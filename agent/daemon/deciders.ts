@@ -37,6 +37,17 @@ export function deciders(parts: DeciderParts, event: FlowEvent): readonly string
   return derivedFrom === undefined ? [] : [derivedFrom];
 }
 
+/**
+ * A number for the time of an event at an endpoint, among those with different deciders for events that are alike. It holds
+ * within one turn of the event loop.
+ */
+export function deciderEra({ manager }: Pick<DeciderParts, 'manager'>, endpoint: number, time: number): number {
+  const known = manager.index.byIdLately(endpointId(endpoint));
+  if (known === undefined) return 0;
+  const { inheritedUntil, replaced } = known;
+  return (time < inheritedUntil ? 1 : 0) + (replaced !== undefined && time < replaced.until ? 2 : 0);
+}
+
 /** No entry matched, and that was the reason. */
 function isDefaultDeny(event: FlowEvent): boolean {
   return event.type !== 'trace' && event.cookie === 0 && event.reason === DROP_POLICY_DENIED;

@@ -2,6 +2,7 @@ import type { QueryRecord } from '../../dns-proxy/contract.ts';
 import type { MonitorEvent, MonitorPeer } from '../api/models.ts';
 import type { EndpointManager } from '../endpoint/manager.ts';
 import type { Subscription } from '../flow/broadcast.ts';
+import type { EventSubscription } from '../flow/event-broadcast.ts';
 import { tcpFlagNames, type FlowEvent, type FlowPeer } from '../flow/event.ts';
 import type { IdentityRegistry } from '../identity/registry.ts';
 import type { Ipcache } from '../ipcache/ipcache.ts';
@@ -11,7 +12,8 @@ import { identityId } from '../model/identity.ts';
 import { formatLabel } from '../model/labels.ts';
 import { PROTOCOL, protocolName } from '../model/port.ts';
 import type { PolicyEngine } from '../policy/contract.ts';
-import { deciders } from './deciders.ts';
+import { deciders, deciderEra } from './deciders.ts';
+import { eventLines, told } from './event-lines.ts';
 import type { DnsControl } from './names/dns-control.ts';
 import { dnsEvent } from './names/query-event.ts';
 import type { NodeKernel } from './node-kernel.ts';
@@ -30,13 +32,13 @@ export interface MonitorParts {
 
 /**
  * Events of the kernel and of the DNS proxy from now on, with names for the numbers in them, until `signal` aborts: those of
- * `types`, or all when there are none.
+ * `types`, or all when there are none. As lines of JSON, a {@link MonitorEvent} each, as many at a time as have come.
  */
 export async function* monitorEvents(
   parts: MonitorParts,
   signal: AbortSignal,
   types: readonly MonitorEvent['type'][],
-): AsyncGenerator<MonitorEvent> {
+): AsyncGenerator<string> {
   const wanted = types.length === 0 ? undefined : new Set<string>(types);
   using packets = parts.kernel.events(CAPACITY, wanted);
   using queries = wanted?.has('l7') === false ? undefined : parts.dns.watchQueries(CAPACITY);
@@ -46,46 +48,68 @@ export async function* monitorEvents(
   };
   signal.addEventListener('abort', close, { once: true });
   if (signal.aborted) return;
-  const batches = merged(
-    named(packets, (event) => nameEvent(parts, event)),
-    ...(queries === undefined ? [] : [named(queries, (record) => nameQuery(parts, record))]),
-  );
-  for await (const batch of batches) yield* batch;
+  yield* merged(packetLines(parts, packets), ...(queries === undefined ? [] : [queryLines(parts, queries)]));
 }
 
-/** Batches of a subscription in words; an event tells how many never came before it. */
-async function* named<T>(from: Subscription<T>, name: (event: T) => MonitorEvent): AsyncGenerator<MonitorEvent[]> {
-  let [untold, unsaid] = [0, 0];
+/** An event tells how many never came before it. */
+async function* packetLines(parts: MonitorParts, from: EventSubscription): AsyncGenerator<string, void> {
+  const names = {
+    name: (event: FlowEvent) => nameEvent(parts, event),
+    era: (endpoint: number, time: number) => deciderEra(parts, endpoint, time),
+  };
+  let untold = { lost: 0, limited: 0 };
   for await (const { events, lost, limited } of from) {
-    untold += lost;
-    unsaid += limited;
-    const [first, ...others] = events.map(name);
+    untold = { lost: untold.lost + lost, limited: untold.limited + limited };
+    if (events.size === 0) continue;
+    yield eventLines(events, names, untold);
+    untold = { lost: 0, limited: 0 };
+  }
+}
+
+async function* queryLines(parts: MonitorParts, from: Subscription<QueryRecord>): AsyncGenerator<string, void> {
+  let untold = { lost: 0, limited: 0 };
+  for await (const { events, lost, limited } of from) {
+    untold = { lost: untold.lost + lost, limited: untold.limited + limited };
+    const [first, ...others] = events.map((record) => nameQuery(parts, record));
     if (first === undefined) continue;
-    yield [{ ...first, ...(untold > 0 && { lost: untold }), ...(unsaid > 0 && { limited: unsaid }) }, ...others];
-    untold = unsaid = 0;
+    yield [{ ...first, ...told(untold) }, ...others].map((event) => `${JSON.stringify(event)}\n`).join('');
+    untold = { lost: 0, limited: 0 };
   }
 }
 
 /** What either has, as it comes, until both have ended. */
-async function* merged<T>(...sources: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
-  const waiting = new Map(sources.map((source) => [source, next(source)]));
+async function* merged<T>(...sources: readonly AsyncGenerator<T, void>[]): AsyncGenerator<T> {
+  const arrived: { readonly source: AsyncGenerator<T, void>; readonly result: Promise<IteratorResult<T, void>> }[] = [];
+  let wake = (): void => undefined;
+  // No race of promises: one that is silent for days would keep what every event of the other has left on it.
+  const ask = (source: AsyncGenerator<T, void>): void => {
+    const result = source.next();
+    const settled = (): void => {
+      arrived.push({ source, result });
+      wake();
+    };
+    result.then(settled, settled);
+  };
+  sources.forEach(ask);
+  let running = sources.length;
   try {
-    while (waiting.size > 0) {
-      const { source, result } = await Promise.race(waiting.values());
-      if (result.done === true) waiting.delete(source);
+    while (running > 0) {
+      const first = arrived.shift();
+      if (first === undefined) {
+        await new Promise<void>((resolve) => (wake = resolve));
+        continue;
+      }
+      const result = await first.result;
+      if (result.done === true) running--;
       else {
-        waiting.set(source, next(source));
+        ask(first.source);
         yield result.value;
       }
     }
   } finally {
     // The subscriptions beneath are closed by whoever made them, which ends what is still waiting.
-    for (const source of waiting.keys()) void source.return(undefined);
+    for (const source of sources) void source.return();
   }
-}
-
-async function next<T>(source: AsyncGenerator<T>) {
-  return { source, result: await source.next() };
 }
 
 /** A query or an answer, as the endpoint that asked sees it. */

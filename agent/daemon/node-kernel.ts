@@ -1,7 +1,6 @@
 import type { BPFMap } from '../api/models.ts';
 import type { SocketLbSettings } from '../datapath/socket-cgroup.ts';
-import type { Subscription } from '../flow/broadcast.ts';
-import type { FlowEvent } from '../flow/event.ts';
+import type { EventSubscription } from '../flow/event-broadcast.ts';
 import type { LeftOutByType } from '../flow/event-losses.ts';
 import type { Address, Cidr } from '../model/address.ts';
 import type {
@@ -64,7 +63,7 @@ export interface NodeKernel extends AsyncDisposable {
   /** Tells `watcher` of collections of expired connections from now on. There is one watcher. */
   watchCollections(watcher: CollectionWatcher): void;
   /** Events from now on, all or of some types; those of which more than `capacity` wait are lost to this subscriber. */
-  events(capacity: number, types?: ReadonlySet<string>): Subscription<FlowEvent>;
+  events(capacity: number, types?: ReadonlySet<string>): EventSubscription;
   /** Events that nobody got to see, since the agent's start. */
   leftOut(): LeftOutByType;
 }

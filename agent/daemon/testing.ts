@@ -8,8 +8,9 @@ import { ApiClient } from '../api/client.ts';
 import { readInvocation } from '../config/config.ts';
 import { ipcacheEntryType } from '../datapath/maps/ipcache.ts';
 import { FakeDatapath } from '../endpoint/testing.ts';
-import { Broadcast } from '../flow/broadcast.ts';
 import type { FlowEvent } from '../flow/event.ts';
+import { EventBroadcast } from '../flow/event-broadcast.ts';
+import { encodeEvent } from '../flow/testing.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { ManifestSource } from '../k8s/manifest-source.ts';
 import { formatCidr, parseAddress } from '../model/address.ts';
@@ -26,7 +27,7 @@ import type { AgentParts } from './rooms.ts';
 export class FakeKernel implements NodeKernel {
   readonly endpoints = new FakeDatapath();
   readonly ipcacheMap = new Map<string, IpcacheEntry>();
-  readonly broadcast = new Broadcast<FlowEvent>();
+  readonly broadcast = new EventBroadcast(0);
   readonly ipcacheType = ipcacheEntryType;
   readonly devices = ['eth0'];
   readonly mtu = 1500;
@@ -78,10 +79,7 @@ export class FakeKernel implements NodeKernel {
   flush = () => Promise.resolve();
   watcher: CollectionWatcher | undefined;
   watchCollections = (watcher: CollectionWatcher) => void (this.watcher = watcher);
-  events: NodeKernel['events'] = (capacity, types) => {
-    const wants = (type: string): boolean => types?.has(type) !== false;
-    return this.broadcast.subscribe(capacity, ({ type }) => wants(type), wants);
-  };
+  events: NodeKernel['events'] = (capacity, types) => this.broadcast.subscribe(capacity, types);
   leftOut: NodeKernel['leftOut'] = () => ({
     drop: { lost: 3, limited: 0 },
     trace: { lost: 0, limited: 12 },
@@ -97,6 +95,12 @@ export class FakeKernel implements NodeKernel {
       seen?.({ local: parseAddress(local), remote: parseAddress(remote) });
     }
     this.watcher?.end(at);
+  }
+
+  /** A packet's event, as programs tell it. */
+  publish(event: FlowEvent): void {
+    const record = encodeEvent(event);
+    assert.ok(this.broadcast.publish(record, 0, record.byteLength));
   }
 
   identityAt(prefix: string): number | undefined {

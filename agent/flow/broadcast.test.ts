@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Broadcast, type Batch } from './broadcast.ts';
+import { Broadcast, ListQueue, type Batch } from './broadcast.ts';
 
-async function next(iterator: AsyncIterator<Batch<number>, void>): Promise<Batch<number>> {
+async function next(iterator: AsyncIterator<Batch<readonly number[]>, void>): Promise<Batch<readonly number[]>> {
   const result = await iterator.next();
   assert.ok(result.done !== true);
   return result.value;
@@ -10,7 +10,7 @@ async function next(iterator: AsyncIterator<Batch<number>, void>): Promise<Batch
 
 describe('Broadcast', () => {
   test('every subscriber gets every event it wants, in order', async () => {
-    const broadcast = new Broadcast<number>();
+    const broadcast = new Broadcast(() => new ListQueue<number>());
     const all = broadcast.subscribe(10)[Symbol.asyncIterator]();
     const even = broadcast.subscribe(10, (n) => n % 2 === 0)[Symbol.asyncIterator]();
     for (const n of [1, 2, 3, 4]) broadcast.publish(n);
@@ -19,7 +19,7 @@ describe('Broadcast', () => {
   });
 
   test('a full queue counts what it drops, and the others do not notice', async () => {
-    const broadcast = new Broadcast<number>();
+    const broadcast = new Broadcast(() => new ListQueue<number>());
     const slow = broadcast.subscribe(2)[Symbol.asyncIterator]();
     const fast = broadcast.subscribe(10)[Symbol.asyncIterator]();
     for (const n of [1, 2, 3, 4]) broadcast.publish(n);
@@ -31,7 +31,7 @@ describe('Broadcast', () => {
   });
 
   test('what is missed is told to those who want its kind', async () => {
-    const broadcast = new Broadcast<number>();
+    const broadcast = new Broadcast(() => new ListQueue<number>());
     const all = broadcast.subscribe(2)[Symbol.asyncIterator]();
     const some = broadcast.subscribe(2, undefined, (kind) => kind === 'even')[Symbol.asyncIterator]();
     broadcast.miss({ count: 3, cause: 'limited', kind: 'odd' });
@@ -41,7 +41,7 @@ describe('Broadcast', () => {
   });
 
   test('a waiting subscriber is woken by an event, and by the end', async () => {
-    const broadcast = new Broadcast<number>();
+    const broadcast = new Broadcast(() => new ListQueue<number>());
     const subscription = broadcast.subscribe(10);
     const iterator = subscription[Symbol.asyncIterator]();
     const waiting = next(iterator);
@@ -54,7 +54,7 @@ describe('Broadcast', () => {
   });
 
   test('leaving the loop ends the subscription', async () => {
-    const broadcast = new Broadcast<number>();
+    const broadcast = new Broadcast(() => new ListQueue<number>());
     const subscription = broadcast.subscribe(10);
     broadcast.publish(1);
     for await (const { events } of subscription) {

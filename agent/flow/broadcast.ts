@@ -1,6 +1,6 @@
 /** What a subscriber gets at a time. */
-export interface Batch<T> {
-  readonly events: readonly T[];
+export interface Batch<B> {
+  readonly events: B;
   /** How many events were dropped, since the batch before, because this subscriber, or who reads for it, was too slow. */
   readonly lost: number;
   /** How many were left out on purpose, since the batch before, because there were so many. */
@@ -15,26 +15,58 @@ export interface Missed {
   readonly kind?: string;
 }
 
+/** Where events of a subscriber wait. */
+export interface Queue<T, B> {
+  readonly size: number;
+  push(event: T): void;
+  /** All that waits, in order; nothing waits any more. */
+  take(): B;
+}
+
+/** A queue of the events themselves. */
+export class ListQueue<T> implements Queue<T, readonly T[]> {
+  #events: T[] = [];
+
+  get size(): number {
+    return this.#events.length;
+  }
+
+  push(event: T): void {
+    this.#events.push(event);
+  }
+
+  take(): readonly T[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+}
+
+/** What makes up a {@link Subscription}. */
+interface SubscriptionParts<T, B> {
+  readonly queue: Queue<T, B>;
+  readonly capacity: number;
+  readonly wants: (event: T) => boolean;
+  readonly wantsKind: (kind: string) => boolean;
+  readonly onClose: (subscription: Subscription<T, B>) => void;
+}
+
 /**
  * One subscriber's share of a {@link Broadcast}. Iterate over it for batches of what has gathered; leaving the loop, or
  * `close`, ends the subscription.
  */
-export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
+export class Subscription<T, B = readonly T[]> implements AsyncIterable<Batch<B>>, Disposable {
+  readonly #queue: Queue<T, B>;
   readonly #capacity: number;
   readonly #wants: (event: T) => boolean;
   readonly #wantsKind: (kind: string) => boolean;
-  readonly #onClose: (subscription: Subscription<T>) => void;
-  #events: T[] = [];
+  readonly #onClose: (subscription: Subscription<T, B>) => void;
   #missed = { lost: 0, limited: 0 };
   #wake: (() => void) | undefined;
   #closed = false;
 
-  constructor(
-    capacity: number,
-    wants: (event: T) => boolean,
-    wantsKind: (kind: string) => boolean,
-    onClose: (subscription: Subscription<T>) => void,
-  ) {
+  constructor({ queue, capacity, wants, wantsKind, onClose }: SubscriptionParts<T, B>) {
+    this.#queue = queue;
     this.#capacity = capacity;
     this.#wants = wants;
     this.#wantsKind = wantsKind;
@@ -49,8 +81,8 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
   /** Takes in an event, or counts it as lost when the queue is full. Never waits: the kernel does not either. */
   offer(event: T): void {
     if (this.#closed || !this.#wants(event)) return;
-    if (this.#events.length >= this.#capacity) this.#missed.lost++;
-    else this.#events.push(event);
+    if (this.#queue.size >= this.#capacity) this.#missed.lost++;
+    else this.#queue.push(event);
     this.#wake?.();
   }
 
@@ -64,7 +96,7 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#events = [];
+    this.#queue.take();
     this.#onClose(this);
     this.#wake?.();
   }
@@ -73,7 +105,7 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
     this.close();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Batch<T>, void, undefined> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<Batch<B>, void, undefined> {
     try {
       for (;;) {
         const batch = await this.#next();
@@ -85,26 +117,30 @@ export class Subscription<T> implements AsyncIterable<Batch<T>>, Disposable {
     }
   }
 
-  async #next(): Promise<Batch<T> | undefined> {
-    while (!this.#closed && this.#events.length === 0 && this.#missed.lost + this.#missed.limited === 0) {
+  async #next(): Promise<Batch<B> | undefined> {
+    while (!this.#closed && this.#queue.size === 0 && this.#missed.lost + this.#missed.limited === 0) {
       await new Promise<void>((resolve) => (this.#wake = resolve));
       this.#wake = undefined;
     }
     if (this.#closed) return undefined;
-    const batch = { events: this.#events, ...this.#missed };
-    this.#events = [];
+    const batch = { events: this.#queue.take(), ...this.#missed };
     this.#missed = { lost: 0, limited: 0 };
     return batch;
   }
 }
 
 /** Gives each event to every subscriber. A slow subscriber loses events of its own and holds up nobody. */
-export class Broadcast<T> {
-  readonly #subscriptions = new Set<Subscription<T>>();
+export class Broadcast<T, B = readonly T[]> {
+  readonly #subscriptions = new Set<Subscription<T, B>>();
+  readonly #newQueue: () => Queue<T, B>;
   readonly #onListeners: () => void;
 
-  /** @param onListeners hears that one came, or left */
-  constructor(onListeners: () => void = () => undefined) {
+  /**
+   * @param newQueue where events wait for one subscriber
+   * @param onListeners hears that one came, or left
+   */
+  constructor(newQueue: () => Queue<T, B>, onListeners: () => void = () => undefined) {
+    this.#newQueue = newQueue;
     this.#onListeners = onListeners;
   }
 
@@ -122,12 +158,12 @@ export class Broadcast<T> {
     capacity: number,
     wants: (event: T) => boolean = () => true,
     wantsKind: (kind: string) => boolean = () => true,
-  ): Subscription<T> {
-    const left = (closed: Subscription<T>): void => {
+  ): Subscription<T, B> {
+    const onClose = (closed: Subscription<T, B>): void => {
       this.#subscriptions.delete(closed);
       this.#onListeners();
     };
-    const subscription = new Subscription(capacity, wants, wantsKind, left);
+    const subscription = new Subscription({ queue: this.#newQueue(), capacity, wants, wantsKind, onClose });
     this.#subscriptions.add(subscription);
     this.#onListeners();
     return subscription;

@@ -1,6 +1,6 @@
 import { RingBuffer, type RecordReader } from '../kernel/ring-buffer.ts';
-import { Broadcast, type Missed, type Subscription } from './broadcast.ts';
-import { decodeEvent, type FlowEvent } from './event.ts';
+import type { Missed } from './broadcast.ts';
+import { EventBroadcast, type EventSubscription } from './event-broadcast.ts';
 
 /**
  * How long events gather before they are read: every new connection causes some, and would otherwise wake the agent. The
@@ -8,9 +8,9 @@ import { decodeEvent, type FlowEvent } from './event.ts';
  */
 const GATHER_MS = 50;
 
-/** Reads `weir_events` and gives every event to every subscriber. Without subscribers records are skipped undecoded. */
+/** Reads `weir_events` and gives every event to every subscriber. Without subscribers records are skipped unseen. */
 export class EventReader implements Disposable {
-  readonly #broadcast: Broadcast<FlowEvent>;
+  readonly #broadcast: EventBroadcast;
   readonly #buffer: RingBuffer;
   #unknown = 0;
 
@@ -22,27 +22,19 @@ export class EventReader implements Disposable {
    */
   constructor(fd: number, bootTime: number, onTraced: (wanted: boolean) => void) {
     let traced = false;
-    this.#broadcast = new Broadcast(() => {
+    this.#broadcast = new EventBroadcast(bootTime, () => {
       const wanted = this.#broadcast.wants('trace');
       if (wanted !== traced) onTraced((traced = wanted));
     });
     const take: RecordReader = (data, offset, length) => {
-      if (this.#broadcast.size === 0) return;
-      const event = decodeEvent(data, offset, length, bootTime);
-      if (event === undefined) this.#unknown++;
-      else this.#broadcast.publish(event);
+      if (this.#broadcast.size > 0 && !this.#broadcast.publish(data, offset, length)) this.#unknown++;
     };
     this.#buffer = RingBuffer.open(fd, take, { gatherMs: GATHER_MS });
   }
 
-  /** As {@link Broadcast.subscribe}, to events of some types. */
-  subscribe(capacity: number, types?: ReadonlySet<string>): Subscription<FlowEvent> {
-    if (types === undefined) return this.#broadcast.subscribe(capacity);
-    return this.#broadcast.subscribe(
-      capacity,
-      ({ type }) => types.has(type),
-      (type) => types.has(type),
-    );
+  /** As {@link EventBroadcast.subscribe}. */
+  subscribe(capacity: number, types?: ReadonlySet<string>): EventSubscription {
+    return this.#broadcast.subscribe(capacity, types);
   }
 
   /** Tells subscribers what the kernel left out, which it counts. */

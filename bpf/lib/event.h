@@ -143,15 +143,21 @@ ALWAYS_INLINE bool somebody_listens(const struct endpoint_state *node)
 	return *(volatile const __u32 *)&node->flags & STATE_TRACED;
 }
 
-ALWAYS_INLINE bool traces_every_packet(__u8 point)
+/* Whether packets are traced one by one: with an aggregation of this level, or a lower one. */
+ALWAYS_INLINE bool traces_every_packet_at(__u8 level)
 {
 	const struct endpoint_state *node;
 	__u32 zero = 0;
 
-	if (!trace_events || trace_aggregation > (is_arrival(point) ? AGGREGATE_NONE : AGGREGATE_LOW))
+	if (!trace_events || trace_aggregation > level)
 		return false;
 	node = bpf_map_lookup_elem(&weir_revision, &zero);
 	return node && somebody_listens(node);
+}
+
+ALWAYS_INLINE bool traces_every_packet(__u8 point)
+{
+	return traces_every_packet_at(is_arrival(point) ? AGGREGATE_NONE : AGGREGATE_LOW);
 }
 
 /* Counts a packet that goes on, and traces it when that is wanted and it says something new. */
@@ -160,4 +166,12 @@ ALWAYS_INLINE void forwarded(struct __sk_buff *skb, const struct packet *packet,
 	count(DROP_NONE, metrics_direction(packet), skb->len);
 	if ((trace_events && remarkable) || traces_every_packet(point))
 		trace(skb, packet, point);
+}
+
+/* The same of a packet that another endpoint's program judges next: that one says whether it arrives, or why not. */
+ALWAYS_INLINE void handed_over(struct __sk_buff *skb, const struct packet *packet)
+{
+	count(DROP_NONE, metrics_direction(packet), skb->len);
+	if (traces_every_packet_at(AGGREGATE_NONE))
+		trace(skb, packet, TRACE_TO_ENDPOINT);
 }

@@ -525,7 +525,7 @@ enum event_types { EVENT_TYPES = 8 };
 /* Which packets are traced; the levels of Cilium's monitor-aggregation, of which `maximum` is the same as `medium`. */
 enum trace_aggregation {
 	AGGREGATE_NONE   = 0, /* every packet, where it comes from and where it goes */
-	AGGREGATE_LOW    = 1, /* every packet, where it goes */
+	AGGREGATE_LOW    = 1, /* every packet, once, where it goes */
 	AGGREGATE_MEDIUM = 2, /* each way of a connection: its first packet, flags not seen before, and one packet an interval */
 };
 

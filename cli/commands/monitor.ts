@@ -49,8 +49,10 @@ async function monitor(context: Context, _words: readonly string[], options: Mon
         if (stderr.isTTY === true) context.warn('Listening for events. Press Ctrl-C to quit');
       },
     };
-    for await (const event of context.client.monitor(signal, heard)) {
-      if (monitorMatches(event, filter)) await context.write(await eventText(context, event, options));
+    // As many at a time as have come: an agent tells of tens of thousands a second.
+    for await (const lines of context.client.monitorText(signal, heard)) {
+      const text = await linesText(context, lines, filter, options);
+      if (text !== '') await context.write(text);
     }
   } catch (thrown) {
     // The person had enough: that is how this command ends.
@@ -58,20 +60,27 @@ async function monitor(context: Context, _words: readonly string[], options: Mon
   }
 }
 
-async function eventText(context: Context, event: MonitorEvent, options: MonitorOptions): Promise<string> {
-  switch (context.format?.kind) {
-    case undefined: {
-      const line = { numeric: options.numeric === true, time: options.time === true };
-      return `${monitorLine(event, line, context.paint)}\n`;
-    }
-    // One line an event, so that `jq` and friends can follow.
-    case 'json':
-      return `${JSON.stringify(event)}\n`;
-    case 'yaml':
-      return `---\n${await formatData(event, { kind: 'yaml' })}`;
-    case 'jsonpath':
-      return formatData(event, context.format);
+/** What to print for lines of the agent. */
+async function linesText(
+  context: Context,
+  lines: string,
+  filter: MonitorFilter,
+  options: MonitorOptions,
+): Promise<string> {
+  const isJson = context.format?.kind === 'json';
+  // The agent's own words, of the types that it was asked for: one line an event, so that `jq` and friends can follow.
+  if (isJson && filter.from.length + filter.to.length + filter.relatedTo.length === 0) return lines.trimStart();
+  const line = { numeric: options.numeric === true, time: options.time === true };
+  let text = '';
+  for (const json of lines.split('\n')) {
+    if (json.trim() === '') continue;
+    const event = context.client.monitorEvent(json);
+    if (!monitorMatches(event, filter)) continue;
+    if (context.format === undefined) text += `${monitorLine(event, line, context.paint)}\n`;
+    else if (isJson) text += `${json}\n`;
+    else text += `${context.format.kind === 'yaml' ? '---\n' : ''}${await formatData(event, context.format)}`;
   }
+  return text;
 }
 
 async function filterEndpoints(context: Context, ids: readonly string[] = []): Promise<readonly FilterEndpoint[]> {

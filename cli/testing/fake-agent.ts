@@ -115,9 +115,11 @@ export class FakeAgent implements AsyncDisposable {
       if (map === undefined) throw new WeirError('MAP_NOT_FOUND', `there is no map ${request.params.id}`);
       return map;
     });
-    app.get('/v1/monitor', (_request, reply) => {
+    app.get<{ Querystring: { readonly type?: string } }>('/v1/monitor', ({ query: { type } }, reply) => {
       const stream = new Readable({ read: () => undefined });
-      for (const event of this.monitor.events) stream.push(`${JSON.stringify(event)}\n`);
+      for (const event of this.monitor.events) {
+        if (type?.split(',').includes(event.type) !== false) stream.push(`${JSON.stringify(event)}\n`);
+      }
       if (!this.monitor.open) stream.push(null);
       return reply.type('application/x-ndjson').send(stream);
     });

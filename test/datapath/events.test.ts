@@ -211,6 +211,25 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         }
       });
 
+      test('from pod to pod of the node: told by the one that gets it; without aggregation, by both', () => {
+        for (const [traceAggregation, expected] of [
+          [C.AGGREGATE_MEDIUM, [C.HOOK_POLICY_INGRESS]],
+          [C.AGGREGATE_LOW, [C.HOOK_POLICY_INGRESS]],
+          [C.AGGREGATE_NONE, [C.HOOK_FROM_CONTAINER, C.HOOK_POLICY_INGRESS]],
+        ] as const) {
+          const [sender, receiver] = [tracing({ traceAggregation }), tracing({ traceAggregation })];
+          sender.programs.allow({ direction: 'egress' });
+          receiver.programs.allow({ direction: 'ingress' });
+          const frame = ip({ from: sender[family], to: receiver[family], payload: { tcp: [4000, 80], flags: syn } });
+          sender.programs.run('from_container', frame);
+          const events = node.events();
+          assert.deepEqual(
+            events.map(({ type, hook }) => [type, hook]),
+            expected.map((hook) => [C.EVENT_TRACE, hook]),
+          );
+        }
+      });
+
       test('what is not tracked is new every time', () => {
         const pod = tracing({});
         pod.programs.allow({ direction: 'egress' });

@@ -142,8 +142,11 @@ export interface DaemonApi {
    * @throws WeirError MAP_NOT_FOUND; REQUEST_INVALID for a map that holds what policy or delivery need
    */
   flushMap(name: string): Promise<void>;
-  /** Events of these types, or of all when there are none, until `signal` aborts. */
-  monitor(signal: AbortSignal, types: readonly MonitorEvent['type'][]): AsyncIterable<MonitorEvent>;
+  /**
+   * Events of these types, or of all when there are none, until `signal` aborts: whole lines of JSON, a {@link MonitorEvent}
+   * each, some at a time. Text already, because there may be so many.
+   */
+  monitor(signal: AbortSignal, types: readonly MonitorEvent['type'][]): AsyncIterable<string>;
 }
 
 /** The whole agent, as its API sees it. */

@@ -50,7 +50,7 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
       const gone = new AbortController();
       const types = (request.query.type?.split(',') ?? []) as readonly MonitorEvent['type'][];
       request.raw.on('close', () => gone.abort());
-      const events = Readable.from(lines(daemon.monitor(gone.signal, types)));
+      const events = Readable.from(heard(daemon.monitor(gone.signal, types)));
       reply.raw.on('close', () => {
         gone.abort();
         events.destroy();
@@ -60,8 +60,9 @@ export function daemonRoutes(server: FastifyInstance, { daemon }: AgentApi): voi
   );
 }
 
-async function* lines(events: AsyncIterable<MonitorEvent>): AsyncGenerator<string> {
-  const iterator = events[Symbol.asyncIterator]();
+/** Says first that it listens, then what comes. */
+async function* heard(lines: AsyncIterable<string>): AsyncGenerator<string> {
+  const iterator = lines[Symbol.asyncIterator]();
   // Asked for first: whoever is told that it is heard misses nothing from then on.
   let next = iterator.next();
   // Whether it failed is told below, where it is awaited.
@@ -72,7 +73,7 @@ async function* lines(events: AsyncIterable<MonitorEvent>): AsyncGenerator<strin
     for (;;) {
       const result = await next;
       if (result.done === true) return;
-      yield `${JSON.stringify(result.value)}\n`;
+      yield result.value;
       next = iterator.next();
     }
   } finally {

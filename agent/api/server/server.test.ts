@@ -66,8 +66,8 @@ class FakeAgent {
     return { called: name };
   }
 
-  async *monitor(signal: AbortSignal): AsyncGenerator<MonitorEvent> {
-    yield EVENT;
+  async *monitor(signal: AbortSignal): AsyncGenerator<string> {
+    yield `${JSON.stringify(EVENT)}\n`;
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.monitorEnded = true;
   }

@@ -193,7 +193,7 @@ export class DaemonApiAdapter implements DaemonApi {
     return this.#parts.kernel.flush(name);
   }
 
-  monitor(signal: AbortSignal, types: readonly models.MonitorEvent['type'][]): AsyncIterable<models.MonitorEvent> {
+  monitor(signal: AbortSignal, types: readonly models.MonitorEvent['type'][]): AsyncIterable<string> {
     return this.#parts.monitor(signal, types);
   }
 

@@ -7,7 +7,7 @@ import type {
   ProxyListener,
   QueryRecord,
 } from '../../../dns-proxy/contract.ts';
-import { Broadcast, type Subscription } from '../../flow/broadcast.ts';
+import { Broadcast, ListQueue, type Subscription } from '../../flow/broadcast.ts';
 import { peerNames, type PortsByName } from '../../fqdn/peernames.ts';
 import { parseAddress, formatAddress } from '../../model/address.ts';
 import type { Clock } from '../../model/clock.ts';
@@ -42,7 +42,7 @@ export class DnsControl implements ProxyListener, EndpointProxies {
   /** Everything is known that was there at the start. */
   #complete = false;
   #counters: ProxyCounters | undefined;
-  readonly #listeners = new Broadcast<QueryRecord>();
+  readonly #listeners = new Broadcast(() => new ListQueue<QueryRecord>());
 
   constructor(options: DnsControlOptions) {
     this.#options = options;
