@@ -91,6 +91,8 @@ export interface Ran {
   readonly frame: Buffer;
   /** skb->mark afterwards. */
   readonly mark: number;
+  /** What the program told the next one, by tail call, about who sent the packet. */
+  readonly sourceIdentity: number;
   /** Mean nanoseconds of one run. */
   readonly nanoseconds: number;
 }
@@ -125,11 +127,15 @@ export class EndpointPrograms implements Disposable {
 export interface RunContext {
   /** What the program before a tail call found out. */
   readonly sourceIdentity?: number;
+  /** All of skb->cb instead, 20 bytes. */
+  readonly control?: Uint8Array;
   /** The device that brought the packet to this node; 0, as for what the node itself sends, when absent. */
   readonly ingressIfindex?: number;
   /** The device that the program runs on; loopback when absent. */
   readonly ifindex?: number;
   readonly mark?: number;
+  /** Payload of each packet into which the kernel will cut this one. */
+  readonly gsoSize?: number;
   readonly repeat?: number;
 }
 
@@ -318,14 +324,17 @@ const SKB_CB_OFFSET = 48;
 const SKB_MARK_OFFSET = 8;
 const SKB_INGRESS_IFINDEX_OFFSET = 36;
 const SKB_IFINDEX_OFFSET = 40;
+const SKB_GSO_SIZE_OFFSET = 176;
 const SKB_BYTES = 192;
 
 /** Runs a frame through a program. */
 export function runProgram(fd: number, frame: Uint8Array, run: RunContext): Ran {
-  const { sourceIdentity, ingressIfindex = 0, ifindex = 0, mark = 0, repeat } = run;
+  const { sourceIdentity, control, ingressIfindex = 0, ifindex = 0, mark = 0, gsoSize = 0, repeat } = run;
   const context = Buffer.alloc(SKB_BYTES);
   if (sourceIdentity !== undefined) context.writeUInt32LE(sourceIdentity, SKB_CB_OFFSET);
+  if (control !== undefined) context.set(control, SKB_CB_OFFSET);
   context.writeUInt32LE(mark, SKB_MARK_OFFSET);
+  context.writeUInt32LE(gsoSize, SKB_GSO_SIZE_OFFSET);
   context.writeUInt32LE(ingressIfindex, SKB_INGRESS_IFINDEX_OFFSET);
   context.writeUInt32LE(ifindex, SKB_IFINDEX_OFFSET);
   const result = programTestRun(fd, {
@@ -337,6 +346,7 @@ export function runProgram(fd: number, frame: Uint8Array, run: RunContext): Ran 
     verdict: VERDICT.get(result.returnValue) ?? String(result.returnValue),
     frame: result.data,
     mark: result.context.readUInt32LE(SKB_MARK_OFFSET),
+    sourceIdentity: result.context.readUInt32LE(SKB_CB_OFFSET),
     nanoseconds: result.durationNs,
   };
 }
