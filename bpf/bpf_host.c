@@ -5,6 +5,7 @@
  *   from_netdev   TCX ingress of an external device: what the network sends, to pods and to the node
  *   to_netdev     TCX egress of an external device: what leaves the node
  *   from_host     TCX egress of weir_host: what the host's stack routes into the pod range without an endpoint's own route
+ *   host_policy   tail call, if there is a host firewall: what a pod of this node has for the node
  */
 #include "lib/config_host.h"
 #include "lib/endpoint.h"
@@ -169,6 +170,20 @@ int from_host(struct __sk_buff *skb)
 		return drop(skb, packet, DROP_WRITE_ERROR, 0);
 	handed_over(skb, packet);
 	return bpf_redirect(local->ifindex, 0);
+}
+
+SEC("tc")
+int host_policy(struct __sk_buff *skb)
+{
+	struct packet *packet = packet_of_device(skb, DIRECTION_INGRESS, HOOK_POLICY_INGRESS);
+	int reason;
+
+	if (!packet)
+		return NO_SCRATCH;
+	reason = parse(skb, packet);
+	if (reason)
+		return drop(skb, packet, reason, 0);
+	return judge_host(skb, packet) == TCX_NEXT ? TC_ACT_OK : TC_ACT_SHOT;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

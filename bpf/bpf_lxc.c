@@ -101,6 +101,13 @@ ALWAYS_INLINE bool may_be_to_world(const struct packet *packet)
 	}
 }
 
+/* Whether it is for the node, and no answer to what the node asked. */
+ALWAYS_INLINE bool asks_host(const struct packet *packet)
+{
+	return packet->peer_identity == IDENTITY_HOST && packet->ct_status != CT_STATUS_REPLY &&
+	       packet->ct_status != CT_STATUS_RELATED;
+}
+
 SEC("tc")
 int from_container(struct __sk_buff *skb)
 {
@@ -170,6 +177,8 @@ int from_container(struct __sk_buff *skb)
 	if (masquerades(packet->family) && may_be_to_world(packet))
 		skb->mark = MARK_TO_WORLD;
 	forwarded(skb, packet, TRACE_TO_STACK, remarkable);
+	if (asks_host(packet))
+		call_host_policy(skb, endpoint_identity);
 	return TC_ACT_OK;
 }
 

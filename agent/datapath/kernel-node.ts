@@ -1,6 +1,6 @@
 import type { Address, Cidr } from '../model/address.ts';
 import type { EndpointLink, EndpointProgram, Routing } from '../model/datapath.ts';
-import { endpointId } from '../model/endpoint.ts';
+import { endpointId, HOST_ENDPOINT_ID } from '../model/endpoint.ts';
 import { RESERVED_IDENTITY } from '../model/identity.ts';
 import type { BpfMap } from '../kernel/bpf-map.ts';
 import { KernelDatapath } from './datapath.ts';
@@ -88,6 +88,7 @@ export class KernelNode implements Disposable {
       if (options.hostFirewall && (await loader.holdsDevice(name, index, DEVICE_HOOKS))) continue;
       await loader.attachDevice(name, index, DEVICE_HOOKS);
     }
+    if (!options.hostFirewall) maps.call.delete(HOST_ENDPOINT_ID);
     if (options.cgroup === undefined) await loader.detachSockets();
     else await loader.attachSockets(options.cgroup);
     if (network.tunnel !== undefined) {
@@ -101,6 +102,8 @@ export class KernelNode implements Disposable {
       for (const { name, index } of network.devices) {
         await loader.attachDevice(name, index, DEVICE_HOOKS, { program, policyMap });
       }
+      using object = await loader.loadHostPolicy({ program, policyMap });
+      maps.call.set(HOST_ENDPOINT_ID, object.program('host_policy').fd);
     };
     const endpoints = undo.use(
       new KernelDatapath({

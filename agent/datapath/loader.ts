@@ -211,6 +211,19 @@ export class Loader {
   }
 
   /**
+   * Loads what judges what the node's own pods send to it. The caller closes the object.
+   *
+   * @throws LoadError BPF_LOAD_FAILED
+   */
+  loadHostPolicy(firewall: HostFirewall): Promise<BpfObject> {
+    const config: Partial<BpfHostConfig> = { ...this.settings, ...hostConfig(firewall) };
+    return this.#load('bpf_host', 'bpf_host of the node', {
+      data: { [CONFIG_SECTION]: (bytes) => writeBpfHostConfig(viewOf(bytes), config) },
+      reuse: { weir_policy: firewall.policyMap },
+    });
+  }
+
+  /**
    * Attaches the tunnel's programs to its device.
    *
    * @throws LoadError BPF_LOAD_FAILED; KernelError SYSCALL_FAILED

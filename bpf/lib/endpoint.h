@@ -40,3 +40,10 @@ ALWAYS_INLINE int call_ingress_policy(struct __sk_buff *skb, struct packet *pack
 	bpf_tail_call(skb, &weir_call_policy, endpoint);
 	return drop(skb, packet, DROP_ENDPOINT_NOT_READY, 0);
 }
+
+/* Asks the policy of the node about what a pod sends to it. Comes back when there is no host firewall. */
+ALWAYS_INLINE void call_host_policy(struct __sk_buff *skb, __u32 source_identity)
+{
+	skb->cb[CB_SOURCE_IDENTITY] = source_identity;
+	bpf_tail_call(skb, &weir_call_policy, HOST_ENDPOINT);
+}

@@ -73,7 +73,6 @@ OUT_OF_LINE int judge_host(struct __sk_buff *skb, struct packet *packet NONNULL)
 	int reason;
 
 	packet->endpoint = endpoint_id;
-	packet->origin = ORIGIN_NETWORK;
 	reason = judge(skb, packet, false, &remarkable);
 	/* No proxy speaks for the node. */
 	if (reason == DROP_NONE && packet->proxy_port)
@@ -97,6 +96,7 @@ ALWAYS_INLINE int host_ingress(struct __sk_buff *skb, struct packet *packet)
 	reason = parse(skb, packet);
 	if (reason)
 		return drop(skb, packet, reason, 0);
+	packet->origin = ORIGIN_NETWORK;
 	return is_exempt(packet) ? TCX_NEXT : judge_host(skb, packet);
 }
 

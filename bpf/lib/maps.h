@@ -55,7 +55,10 @@ struct {
 	__type(value, struct policy_entry);
 } weir_policy SEC(".maps");
 
-/* Endpoint id → its policy_ingress program. An entry exists from the moment an endpoint is enforced until it is removed. */
+/*
+ * Endpoint id → its policy_ingress program. An entry exists from the moment an endpoint is enforced until it is removed;
+ * HOST_ENDPOINT → host_policy, while there is a host firewall.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 65536);

@@ -598,6 +598,9 @@ struct event {
 };
 _Static_assert(sizeof(struct event) == 88, "");
 
+/* Where weir_call_policy has the host firewall's policy of the node. */
+#define HOST_ENDPOINT 65535
+
 enum hook {
 	HOOK_FROM_CONTAINER = 1,
 	HOOK_TO_CONTAINER   = 2,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { LB_NODE_PORT } from '../../bpf/gen/constants.ts';
+import { encode, u32 } from '../../bpf/gen/structs.ts';
 import { ip, TCP, type Payload } from './frame.ts';
 import { ruleBytes, TestNode, type TestRule } from './node.ts';
 import * as on from './services.ts';
@@ -87,6 +88,34 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     test('what pods send is judged by their own policies', () => {
       assert.equal(leaves(syn(6000, 443), SOME_DEVICE, POD[family]), 'next');
       assert.equal(leaves(syn(6000, 443), 0, POD[family]), 'next', 'a proxy in a pod’s name');
+    });
+
+    test('what a pod of the node sends to it is judged twice, answers to the node are not', () => {
+      const own = node.endpoint(POD);
+      own.allow({ direction: 'ingress' }, { direction: 'egress' });
+      const sends = (payload: Payload): string =>
+        own.run('from_container', ip({ from: POD[family], to: HOST[family], payload })).verdict;
+      const call = encode(u32, HOST_ENDPOINT);
+      node.maps.weir_call_policy.delete(call);
+      assert.equal(sends(syn(7000, 22)), 'ok', 'no host firewall');
+      node.maps.weir_call_policy.update(call, encode(u32, node.host.program('host_policy').fd));
+      assert.equal(sends(ack(7000, 22)), 'drop', 'the same connection, and now there is one');
+      node.events();
+      assert.equal(sends(syn(7001, 22)), 'drop');
+      const [drop] = node.events().filter(({ type }) => type === 1);
+      assert.deepEqual(
+        [drop?.endpoint, drop?.sourceIdentity, drop?.destinationIdentity],
+        [HOST_ENDPOINT, POD.identity, 1],
+      );
+      allow({ direction: 'ingress', identity: POD.identity, protocol: 6, port: 22 });
+      assert.equal(sends(syn(7001, 22)), 'ok');
+      assert.equal(sends(syn(7002, 23)), 'drop');
+      const asked = ip({ from: HOST[family], to: POD[family], payload: syn(5000, 8080) });
+      assert.equal(own.run('to_container', asked).verdict, 'ok');
+      assert.equal(sends({ tcp: [8080, 5000], flags: TCP.syn | TCP.ack }), 'ok');
+      own.revoke({ direction: 'egress' });
+      node.raiseRevision(POD.id);
+      assert.equal(sends(ack(7001, 22)), 'drop', 'the policy of the pod comes first');
     });
 
     test('neighbours, leases and the tunnel are left alone', () => {

@@ -246,7 +246,11 @@ export class TestNode implements Disposable {
     this.maps.weir_revision.update(key, encode(endpointState, { ...state, flags: on ? STATE_TRACED : 0 }));
   }
 
-  runHost(program: 'from_netdev' | 'to_netdev' | 'from_host', frame: Uint8Array, run: RunContext = {}): Ran {
+  runHost(
+    program: 'from_netdev' | 'to_netdev' | 'from_host' | 'host_policy',
+    frame: Uint8Array,
+    run: RunContext = {},
+  ): Ran {
     return runProgram(this.host.program(program).fd, frame, run);
   }
 

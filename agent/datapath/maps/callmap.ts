@@ -10,7 +10,7 @@ export const describeCallEntry: DescribeEntry = (keyBytes, valueBytes) => {
 
 /**
  * `weir_call_policy`: endpoint → the program that judges what others send it. Without an entry nobody can reach the
- * endpoint: the tail call fails, and the packet is dropped.
+ * endpoint: the tail call fails, and the packet is dropped. Not so for the node: without a host firewall it has no entry.
  */
 export class CallMap {
   readonly #map: MapHandle;
