@@ -33,6 +33,7 @@ export async function startAgent(parts: AgentParts): Promise<AsyncDisposable> {
   undo.defer(() => kernelIpcache.close());
   undo.defer(() => nodeAddresses.stop());
   undo.defer(() => rooms.names.stop());
+  undo.defer(() => rooms.serviceHealth.stop());
   undo.defer(() => services.stop());
   await serve(rooms, undo);
   nodeAddresses.start(families);

@@ -48,6 +48,7 @@ import { PolicyMemory } from './policy-memory.ts';
 import { PolicyMetrics } from './policy-metrics.ts';
 import { PolicyTrial } from './policy-trial.ts';
 import { ServiceMetrics } from './service-metrics.ts';
+import { ServiceHealthServers } from './service-health.ts';
 import { ServiceSync } from './service-sync.ts';
 
 /** What an agent is made with. */
@@ -91,6 +92,7 @@ export interface Rooms extends AgentParts {
   readonly manager: EndpointManager;
   readonly metrics: PolicyMetrics;
   readonly services: ServiceSync;
+  readonly serviceHealth: ServiceHealthServers;
   readonly serviceMetrics: ServiceMetrics;
   readonly cluster: Cluster;
   /** Absent where the numbers of identities are this node's own. */
@@ -202,10 +204,14 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     names.setPodPrefixes([...ownPrefixes, ...cluster.nodes.nodes().flatMap(({ podCidrs }) => podCidrs)]);
   });
   const serviceMetrics = new ServiceMetrics();
+  const serviceHealth = new ServiceHealthServers((message, error) =>
+    logger.error({ err: error }, `${message}: ${errorText(error)}`),
+  );
   const services = await ServiceSync.open({
     node: lbNode(config.nodeName, [], families),
     maglevTableSize: config.loadBalancing.maglevTableSize,
     ...{ target: kernel.services, clock, metrics: serviceMetrics },
+    onHealth: (health) => serviceHealth.update(health),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
   const clusterHealth = openClusterHealth(parts, { families, manager, nodeAddresses, cluster, announcer });
@@ -224,6 +230,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     manager,
     metrics,
     services,
+    serviceHealth,
     serviceMetrics,
     cluster,
     ...(keeper !== undefined && { keeper }),

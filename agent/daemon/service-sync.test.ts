@@ -17,6 +17,7 @@ const web: LbService = {
   ports: [{ name: '', protocol: PROTOCOL.TCP, port: port(80), targetPort: port(80), nodePort: undefined }],
   externalTrafficPolicy: 'Cluster',
   internalTrafficPolicy: 'Cluster',
+  healthCheckNodePort: undefined,
   sessionAffinitySeconds: undefined,
 };
 const endpoint = { ready: true, serving: true, terminating: false, nodeName: 'n1', zone: undefined };

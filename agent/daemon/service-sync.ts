@@ -1,5 +1,5 @@
 import { LoadBalancer } from '../loadbalancer/loadbalancer.ts';
-import type { LbNode, LbService, LbSlice } from '../loadbalancer/service.ts';
+import type { LbNode, LbService, LbSlice, ServiceHealth } from '../loadbalancer/service.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Backend, Frontend, LbTarget } from '../model/service.ts';
 import type { ServiceAction, ServiceMetrics } from './service-metrics.ts';
@@ -14,6 +14,8 @@ export interface ServiceSyncOptions {
   /** Places of Maglev's tables; absent: clients from outside are spread at random. */
   readonly maglevTableSize?: number | undefined;
   readonly metrics?: Pick<ServiceMetrics, 'heard' | 'implemented'>;
+  /** What load balancers are to hear, by `namespace/name`: told when it is true of the kernel. */
+  readonly onHealth?: (health: ReadonlyMap<string, ServiceHealth>) => void;
   readonly onError: (message: string, error: unknown) => void;
 }
 
@@ -102,11 +104,12 @@ export class ServiceSync {
 
   async #settle(): Promise<void> {
     const balancer = this.#balancer;
-    const { target, clock, onError } = this.#options;
+    const { target, clock, onHealth, onError } = this.#options;
     const heard = [...this.#heard];
     const changes = balancer.changes();
     const { frontends, backends } = balancer;
     const table = balancer.tables();
+    const health = balancer.health();
     try {
       if (this.#whole) {
         await target.apply({
@@ -119,6 +122,7 @@ export class ServiceSync {
         this.#whole = false;
       } else await target.apply({ ...changes, table });
       this.#implemented(heard);
+      onHealth?.(health);
     } catch (error) {
       this.#whole = true;
       onError('services cannot be written to the kernel, trying again', error);

@@ -36,6 +36,8 @@ export interface Service {
   readonly ports: readonly ServicePort[];
   readonly externalTrafficPolicy: (typeof TRAFFIC_POLICIES)[number];
   readonly internalTrafficPolicy: (typeof TRAFFIC_POLICIES)[number];
+  /** Where load balancers ask a node whether it has backends of its own; only with externalTrafficPolicy Local. */
+  readonly healthCheckNodePort: Port | undefined;
   /** Seconds for which a client keeps its backend; undefined without affinity. */
   readonly sessionAffinitySeconds: number | undefined;
 }
@@ -66,6 +68,7 @@ export function decodeService(resource: Resource): Service {
     ports: spec.objects('ports').map((item) => decodePort(item)),
     externalTrafficPolicy: spec.oneOf('externalTrafficPolicy', TRAFFIC_POLICIES, 'Cluster'),
     internalTrafficPolicy: spec.oneOf('internalTrafficPolicy', TRAFFIC_POLICIES, 'Cluster'),
+    healthCheckNodePort: chosenPort(spec, 'healthCheckNodePort'),
     sessionAffinitySeconds: sessionAffinity(spec),
   };
 }
@@ -83,15 +86,19 @@ function clusterAddresses(spec: Fields): Address[] {
 
 function decodePort(item: Fields): ServicePort {
   const number = port(item.integer('port', 1, 65535));
-  const nodePort = item.optionalInteger('nodePort', 0, 65535);
   return {
     name: item.optionalString('name') ?? '',
     protocol: item.protocol(),
     port: number,
     targetPort: targetPort(item) ?? number,
-    // 0 is what an API server that has not chosen yet writes.
-    nodePort: nodePort === undefined || nodePort === 0 ? undefined : port(nodePort),
+    nodePort: chosenPort(item, 'nodePort'),
   };
+}
+
+/** 0 is what an API server that has not chosen yet writes. */
+function chosenPort(item: Fields, field: string): Port | undefined {
+  const number = item.optionalInteger(field, 0, 65535);
+  return number === undefined || number === 0 ? undefined : port(number);
 }
 
 /** An IntOrString; absent and 0 mean the service's own port. */

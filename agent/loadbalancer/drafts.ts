@@ -1,8 +1,8 @@
 /** What one service asks for, before it is known what others ask for: pure, without numbers. */
-import { addressEquals, isUnspecified, type Address, type Cidr } from '../model/address.ts';
+import { addressEquals, formatAddress, isUnspecified, type Address, type Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
 import { socketKey, type BackendState, type FrontendKind, type Socket, type TrafficPolicy } from '../model/service.ts';
-import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint } from './service.ts';
+import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint, ServiceHealth } from './service.ts';
 
 /** A place where a connection may come out, as one service's slices describe it. */
 export interface BackendDraft extends Socket {
@@ -31,6 +31,8 @@ export interface FrontendDraft extends Socket {
 export interface ServiceDraft {
   readonly frontends: readonly FrontendDraft[];
   readonly backends: readonly BackendDraft[];
+  /** Present when load balancers ask for it. */
+  readonly health?: ServiceHealth;
 }
 
 export const NOTHING: ServiceDraft = { frontends: [], backends: [] };
@@ -70,7 +72,22 @@ export function draftService(name: string, service: LbService, slices: readonly 
       });
     }
   }
-  return { frontends: [...frontends.values()], backends: [...backends.values()] };
+  const health = healthOf(service, slices, node);
+  return { frontends: [...frontends.values()], backends: [...backends.values()], ...(health && { health }) };
+}
+
+/** Ready endpoints on this node, each once, whichever families it has; what terminates is to get no new clients (KEP-1669). */
+function healthOf(service: LbService, slices: readonly LbSlice[], node: LbNode): ServiceHealth | undefined {
+  const { type, externalTrafficPolicy, healthCheckNodePort } = service;
+  if (healthCheckNodePort === undefined || type !== 'LoadBalancer' || externalTrafficPolicy !== 'Local')
+    return undefined;
+  const ready = ([4, 6] as const).map((family) => {
+    const local = slices
+      .filter((slice) => slice.family === family)
+      .flatMap(({ endpoints }) => endpoints.filter((endpoint) => endpoint.ready && endpoint.nodeName === node.name));
+    return new Set(local.flatMap(({ addresses }) => addresses.slice(0, 1).map(formatAddress))).size;
+  });
+  return { port: healthCheckNodePort, localEndpoints: Math.max(...ready) };
 }
 
 /** No ranges mean everybody; Kubernetes has no way to say nobody. */

@@ -29,6 +29,7 @@ function service(parts: Partial<LbService> = {}): LbService {
     ports: [web],
     externalTrafficPolicy: 'Cluster',
     internalTrafficPolicy: 'Cluster',
+    healthCheckNodePort: undefined,
     sessionAffinitySeconds: undefined,
     ...parts,
   };
@@ -324,3 +325,26 @@ function follow(kernel: { frontends: Map<number, Frontend>; backends: Map<number
   for (const backend of backends.delete) kernel.backends.delete(backend.id);
   check();
 }
+
+test('load balancers hear how many ready backends this node has, of services that keep clients to their node', () => {
+  const lb = new LoadBalancer(NODE);
+  const here = { nodeName: NODE.name };
+  const four = slice([
+    at('10.0.0.1', here),
+    at('10.0.0.2', { ...here, ready: false, serving: true, terminating: true }),
+    at('10.0.0.3', { nodeName: 'elsewhere' }),
+  ]);
+  lb.setSlice('default', 'web-4', four);
+  lb.setSlice('default', 'web-6', { ...four, family: 6, endpoints: [at('fd00::1', here)] });
+  const healthCheckNodePort = port(32_000);
+  const local = service({ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort });
+  const heard = (changed: LbService): unknown => {
+    lb.setService('default', 'web', changed);
+    lb.changes();
+    return [...lb.health()];
+  };
+  assert.deepEqual(heard(local), [['default/web', { port: 32_000, localEndpoints: 1 }]]);
+  assert.deepEqual(heard({ ...local, externalTrafficPolicy: 'Cluster' }), []);
+  assert.deepEqual(heard({ ...local, healthCheckNodePort: undefined }), []);
+  assert.deepEqual(heard({ ...local, type: 'NodePort' }), []);
+});

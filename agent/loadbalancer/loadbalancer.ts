@@ -15,7 +15,7 @@ import {
 import { sameBackend, sameFrontend } from './frontend.ts';
 import { IdPool } from './id-pool.ts';
 import { maglevTable } from './maglev.ts';
-import type { LbNode, LbService, LbSlice } from './service.ts';
+import type { LbNode, LbService, LbSlice, ServiceHealth } from './service.ts';
 
 /** What travels with a connection is 16 bits wide. */
 const FRONTEND_ID_MAX = 0xffff;
@@ -82,6 +82,11 @@ export class LoadBalancer {
   /** Frontends that some service asked for and did not get, by `service socket`. */
   get refused(): ReadonlyMap<string, WeirError> {
     return this.#refused;
+  }
+
+  /** What load balancers are to hear of services, by `namespace/name`. */
+  health(): ReadonlyMap<string, ServiceHealth> {
+    return new Map([...this.#drafts].flatMap(([name, { health }]) => (health === undefined ? [] : [[name, health]])));
   }
 
   /** What the changes since the last call come to. Nothing when they cancel each other. */

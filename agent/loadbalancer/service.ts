@@ -13,6 +13,8 @@ export interface LbService {
   readonly ports: readonly LbServicePort[];
   readonly externalTrafficPolicy: TrafficPolicy;
   readonly internalTrafficPolicy: TrafficPolicy;
+  /** Where load balancers ask whether this node has backends of its own. */
+  readonly healthCheckNodePort: Port | undefined;
   /** Seconds for which a client keeps its backend; undefined without affinity. */
   readonly sessionAffinitySeconds: number | undefined;
 }
@@ -60,4 +62,11 @@ export interface LbNode {
   readonly name: string;
   /** Where node ports answer. The unspecified address stands for those of all nodes, which clients on this node may ask. */
   readonly addresses: readonly Address[];
+}
+
+/** What a load balancer that asks this node about a service is to hear. */
+export interface ServiceHealth {
+  /** Where it asks. */
+  readonly port: Port;
+  readonly localEndpoints: number;
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 import { Actor } from '../harness/actor.ts';
+import { run } from '../harness/exec.ts';
 import { NODE_ADDRESSES, WeirNode, WORLD_ADDRESSES } from '../harness/node.ts';
 import { Pod, podManifest } from '../harness/pod.ts';
 import type { AskCommand } from '../harness/pod-protocol.ts';
@@ -12,6 +13,7 @@ const VIPS = ['10.96.0.10', 'fd00:96::10'] as const;
 const EXTERNAL = ['198.51.100.8', '2001:db8:5::8'] as const;
 const BALANCER = ['198.51.100.7', '2001:db8:5::7'] as const;
 const NODE_PORT = 30080;
+const HEALTH_PORT = 30090;
 const FAMILIES = [0, 1] as const;
 const NODE = [NODE_ADDRESSES.v4, NODE_ADDRESSES.v6] as const;
 const WORLD = [WORLD_ADDRESSES.v4, WORLD_ADDRESSES.v6] as const;
@@ -75,6 +77,13 @@ async function dropped(node: WeirNode, reason: string): Promise<number> {
   const { stdout } = await node.weir('bpf', 'metrics', 'list', '-o', 'json');
   const counters = JSON.parse(stdout) as { reason: string; packets: number }[];
   return counters.filter((counter) => counter.reason === reason).reduce((sum, { packets }) => sum + packets, 0);
+}
+
+/** What a load balancer of the world is told of `web`: the status, and the number of backends. */
+function health(node: WeirNode, host: string): string {
+  const script = `const response = await fetch('http://${host}:${HEALTH_PORT}/healthz');
+    console.log(response.status, (await response.json()).localEndpoints);`;
+  return run([...node.world.enter, process.execPath, '--input-type=module', '-e', script]).trim();
 }
 
 async function reached(ask: () => Promise<string>, times = 20): Promise<Set<string>> {
@@ -177,11 +186,14 @@ describe('from outside of the node', { timeout: 600_000 }, () => {
 
     await t.test('externalTrafficPolicy Local: only backends of this node, and a refusal without any', async () => {
       const away: ServiceBackend = { ...backendOf(other), nodeName: 'elsewhere' };
-      await serve({ backends: [backendOf(server), away], spec: { externalTrafficPolicy: 'Local' } });
+      const spec = { externalTrafficPolicy: 'Local', healthCheckNodePort: HEALTH_PORT };
+      await serve({ backends: [backendOf(server), away], spec });
+      for (const host of [NODE[0], `[${NODE[1]}]`]) assert.equal(health(node, host), '200 1');
       const ask = (): Promise<string> => world.do(question('tcp', NODE[0], NODE_PORT));
       assert.deepEqual([...(await reached(ask))], ['server']);
       assert.match((await node.weir('bpf', 'lb', 'list')).stdout, /Local, two-scopes/);
-      await serve({ backends: [away], spec: { externalTrafficPolicy: 'Local' } });
+      await serve({ backends: [away], spec });
+      assert.equal(health(node, NODE[0]), '503 0');
       for (const family of FAMILIES) {
         assert.equal(await world.do(question('tcp', NODE[family], NODE_PORT, REFUSAL_MS)), 'ECONNREFUSED');
         assert.equal(await world.do(question('udp-connected', NODE[family], NODE_PORT, REFUSAL_MS)), 'ECONNREFUSED');
