@@ -2,12 +2,14 @@ import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { ApiClient } from '../../agent/api/client.ts';
+import { statusFault } from '../../cli/tables/status.ts';
 import { makeCgroup, removeCgroup } from './cgroup.ts';
 import { dropReport, DropWatch } from './drops.ts';
 import { run, runAsync, start, stop, tryRun, type Output } from './exec.ts';
 import { connect, Netns } from './netns.ts';
 import { uniqueName } from './run.ts';
-import { waitFor } from './wait.ts';
+import { PATIENCE_MS, waitFor } from './wait.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
 
@@ -42,6 +44,9 @@ export const NODE_ADDRESSES = { v4: '192.0.2.1', v6: '2001:db8:0:1::1' } as cons
 export const WORLD_ADDRESSES = { v4: '192.0.2.100', v6: '2001:db8:0:1::100' } as const;
 export const POD_CIDRS = ['10.244.0.0/24', 'fd00:10:244::/64'] as const;
 
+/** How often an agent that starts is asked how it is: by the API, since a process for each question would take its processor. */
+const STATUS_EVERY_MS = 25;
+
 /**
  * A node: a network namespace with an agent of its own, its own state, pins and manifests. Beside it, in a namespace of
  * its own, a host of the world.
@@ -57,6 +62,7 @@ export class WeirNode implements AsyncDisposable {
   /** Folder of the node's cgroup, if it has one. */
   readonly cgroup: string | undefined;
   readonly #options: NodeOptions;
+  readonly #api: ApiClient;
   /** In tests: follows what the node drops. */
   readonly #drops: DropWatch | undefined;
   #agent: ChildProcess | undefined;
@@ -71,6 +77,7 @@ export class WeirNode implements AsyncDisposable {
     this.bpfRoot = `/sys/fs/bpf/${unique}`;
     this.manifests = path.join(this.dir, 'manifests');
     this.socket = path.join(this.dir, 'weir.sock');
+    this.#api = new ApiClient(this.socket);
     mkdirSync(this.manifests);
     this.#drops = dropReport && new DropWatch(this.name, this, dropReport);
     this.cgroup = options.socketLb === true ? makeCgroup(unique) : undefined;
@@ -110,7 +117,7 @@ export class WeirNode implements AsyncDisposable {
   }
 
   /** Starts the agent, with these flags in addition, and waits until it says that it is well. */
-  async startAgent(flags: readonly string[] = [], timeoutMs = 60_000): Promise<void> {
+  async startAgent(flags: readonly string[] = [], timeoutMs = 2 * PATIENCE_MS): Promise<void> {
     const argv = [
       ...this.ns.enter,
       ...(this.#options.enter ?? []),
@@ -133,11 +140,13 @@ export class WeirNode implements AsyncDisposable {
       `the agent of ${this.name}`,
       async () => {
         if (agent.exitCode !== null || agent.signalCode !== null) throw new AgentEnded(this.logTail());
-        const { status, stdout, stderr } = await this.weir('status', '--brief');
+        const fault = statusFault(await this.#api.health());
         // A policy that does not fit is a warning, but the agent is at work.
-        return status === 0 || /policy does not fit/.test(stdout + stderr);
+        if (fault !== undefined && !/policy does not fit/.test(fault)) throw new Error(fault);
+        return true;
       },
       timeoutMs,
+      STATUS_EVERY_MS,
     );
   }
 

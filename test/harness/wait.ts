@@ -13,11 +13,14 @@ export const SILENCE_MS = 500;
 /**
  * Waits until `probe` gives something other than undefined or false, and returns it. The last error or value is in the
  * message when time runs out.
+ *
+ * @param everyMs the pause between two probes: longer for those that cost the process that is waited for
  */
 export async function waitFor<T>(
   what: string,
   probe: () => T | Promise<T>,
   timeoutMs = PATIENCE_MS,
+  everyMs = 10,
 ): Promise<Exclude<T, undefined | false>> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
@@ -34,6 +37,6 @@ export async function waitFor<T>(
         `waited ${timeoutMs} ms for ${what}; last: ${last instanceof Error ? last.message : String(last)}`,
       );
     }
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
