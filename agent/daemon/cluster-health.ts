@@ -1,5 +1,5 @@
 import type { Status } from '../api/models.ts';
-import type { HealthConfig } from '../config/config.ts';
+import type { HealthConfig } from '../config/health.ts';
 import type { EndpointManager } from '../endpoint/manager.ts';
 import { HealthChecker, type Probes } from '../health/checker.ts';
 import { reachability, unreachableParts, type HealthReport } from '../health/report.ts';

@@ -1,7 +1,7 @@
 /** The agent's connection to an API server, and how it stands, in words. */
 import type { FastifyBaseLogger } from 'fastify';
 import type { Status } from '../api/models.ts';
-import type { KubernetesConfig } from '../config/config.ts';
+import type { KubernetesConfig } from '../config/kubernetes.ts';
 import { ApiClient } from '../k8s/apiserver/client.ts';
 import { EventRecorder } from '../k8s/apiserver/event-recorder.ts';
 import { KubernetesSource, type KubernetesState } from '../k8s/apiserver/source.ts';

@@ -1,4 +1,4 @@
-import type { HealthConfig } from '../config/config.ts';
+import type { HealthConfig } from '../config/health.ts';
 import { NetworkProbes } from '../health/probes.ts';
 import { respondIn, respondOnNode } from '../health/responder.ts';
 import { Netns } from '../kernel/netns.ts';
