@@ -79,7 +79,7 @@ function namesOf(defaultDeny: DefaultDeny | undefined): readonly string[] {
 }
 
 /** Each object once. */
-function objectNames(origins: readonly RuleOrigin[]): readonly string[] {
+export function objectNames(origins: readonly RuleOrigin[]): readonly string[] {
   const names = origins.map(({ kind, namespace, name }) => `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`);
   return [...new Set(names)];
 }

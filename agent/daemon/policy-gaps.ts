@@ -17,18 +17,21 @@ export interface Provided {
  * firewall nothing judges what the node itself sends and receives: that must be said.
  */
 export function policyGaps(rules: readonly Rule[], provided: Provided): readonly string[] {
+  const enforced = rules.filter((rule) => rule.audited !== true).flatMap((rule) => rule.stanzas);
   const stanzas = rules.flatMap((rule) => rule.stanzas);
   const peers = stanzas.flatMap((stanza) => stanza.peers ?? []);
   const has = (kind: PeerSelector['kind']): boolean => peers.some((peer) => peer.kind === kind);
   return [
+    ...(rules.some(({ audited }) => audited) ? [GAPS.audited] : []),
     ...(rules.some(({ subject }) => subject.kind === 'node') && !provided.hostFirewall ? [GAPS.host] : []),
-    ...(stanzas.some((stanza) => lacksProxy(stanza, provided)) ? [GAPS.proxy] : []),
+    ...(enforced.some((stanza) => lacksProxy(stanza, provided)) ? [GAPS.proxy] : []),
     ...(has('awsGroup') && !provided.cloudGroups ? [GAPS.cloudGroups] : []),
-    ...(stanzas.some(needsAuthentication) ? [GAPS.authentication] : []),
+    ...(enforced.some(needsAuthentication) ? [GAPS.authentication] : []),
   ];
 }
 
 export const GAPS = {
+  audited: 'audited: what it would deny in addition to other policies is forwarded and reported',
   host: 'nodeSelector: traffic of the node itself passes unjudged without --enable-host-firewall',
   proxy: 'layer 7 rules: there is no proxy for them yet, traffic on their ports is dropped',
   cloudGroups: 'groups of a cloud: nobody resolves them (see --cloud-groups), the rules select nobody',

@@ -31,6 +31,8 @@ export interface PolicyEntry {
   readonly precedence: number;
   /** Names the deciding rules in events: an index into the cookie table of the policy repository; 0 is none. */
   readonly cookie: number;
+  /** An allowance that audited policies would deny; then the cookie names what would. */
+  readonly audited?: boolean;
 }
 
 /** The policy of one endpoint, ready for the kernel. */

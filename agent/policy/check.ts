@@ -127,7 +127,8 @@ function compareVerdicts(
 
 function agree(want: Result, have: Result): boolean {
   const redirects = want.redirect === 'proxy' ? have.redirect !== undefined : want.redirect === have.redirect;
-  return want.verdict === have.verdict && redirects && want.auth === have.auth;
+  const audited = (want.audited === undefined) === (have.audited === undefined);
+  return want.verdict === have.verdict && redirects && want.auth === have.auth && audited;
 }
 
 function resultText(result: Result | undefined): string {
@@ -137,6 +138,7 @@ function resultText(result: Result | undefined): string {
     result.redirect === undefined ? '' : ` to ${result.redirect}`,
     result.auth === undefined ? '' : ` with authentication ${result.auth}`,
     result.rules === undefined ? '' : ` by ${result.rules.join(', ')}`,
+    result.audited === undefined ? '' : `, audited by ${result.audited.join(', ')}`,
   ];
   return parts.join('');
 }

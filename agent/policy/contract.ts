@@ -128,6 +128,8 @@ export interface EndpointPolicy {
   readonly enforced: { readonly ingress: boolean; readonly egress: boolean };
   /** Why, by direction; undefined where what nothing denies is allowed. */
   readonly defaultDeny: Readonly<Record<Direction, DefaultDeny | undefined>>;
+  /** Rules that are audited, by direction: what they would deny in addition is forwarded and reported. */
+  readonly audited: Readonly<Record<Direction, readonly RuleOrigin[]>>;
   /**
    * Set while rules contradict each other (S27): the map state is the last good one, or empty, which denies all.
    */

@@ -6,7 +6,7 @@
 import {
   bySpecificity,
   compareEntries,
-  covering,
+  Covering,
   decidesAlike,
   longestCover,
   mergeEntries,
@@ -14,6 +14,7 @@ import {
   type CookieUnion,
   type Entry,
   type Item,
+  type Scope,
 } from './entry.ts';
 import { keySpecificity, type PortKey } from './ports.ts';
 import { levelPrecedence } from './precedence.ts';
@@ -37,8 +38,9 @@ const DEFAULT_DENY: Entry = {
  * The table of an identity (or of identity 0, when `broader` is absent): for every packet, the longest match in it and
  * in the table of identity 0 decide by S7 as {@link decide} does on all items.
  *
- * Without Pass and authentication the better of the two longest matches is right by itself: see {@link dominant}. With
- * them an entry of one identity changes what an entry of another means, and the table gets whatever keys it takes.
+ * Without Pass, authentication and audited policies the better of the two longest matches is right by itself: see
+ * {@link dominant}. With them an entry of one identity changes what an entry of another means, and the table gets whatever
+ * keys it takes.
  */
 export function resolveTable(
   items: readonly Item[],
@@ -47,12 +49,12 @@ export function resolveTable(
   union: CookieUnion,
 ): PortTable {
   if (!entangled) return new PortTable(dominant(items, union));
-  const own = mergeKeys(items, union);
-  const all = mergeKeys(broader?.items ?? [], union);
-  const keys = new Set([...own, ...all].map(({ key }) => key));
+  const all = broader?.items ?? [];
+  const decideAt = deciding(items, all, union);
+  const keys = new Set([...items, ...all].map(({ key }) => key));
   const table = new Map<PortKey, Entry>();
   for (const key of [...keys].sort(bySpecificity)) {
-    const wanted = decide(covering(own, key), covering(all, key)) ?? DEFAULT_DENY;
+    const wanted = decideAt(key) ?? DEFAULT_DENY;
     const at = broader?.table.longestMatch(key) ?? -1;
     const other = at < 0 ? undefined : { key: broader!.table.keys[at]!, entry: broader!.table.entries[at]! };
     const cover = longestCover(table, key);
@@ -65,6 +67,43 @@ export function resolveTable(
 
 function same(a: Entry, b: Entry): boolean {
   return decidesAlike(a, b) && a.cookie === b.cookie;
+}
+
+type DecideAt = (key: PortKey) => Entry | undefined;
+
+/** What the items of an identity and those of identity 0 decide for the packets of a key; undefined is nothing. */
+function deciding(own: readonly Item[], all: readonly Item[], union: CookieUnion): DecideAt {
+  const decideFor = (without: Scope | undefined): DecideAt => {
+    const side = (items: readonly Item[]): Covering =>
+      new Covering(
+        mergeKeys(
+          items.filter(({ scope }) => scope !== without),
+          union,
+        ),
+      );
+    const [mine, every] = [side(own), side(all)];
+    return (key) => decide(mine.of(key), every.of(key));
+  };
+  if (![...own, ...all].some(({ scope }) => scope !== 'both')) return decideFor(undefined);
+  const [enforced, audited] = [decideFor('audited'), decideFor('enforced')];
+  const passes = new Covering(
+    [...own, ...all].filter(({ scope, entry }) => scope === 'audited' && entry.verdict === 'pass'),
+  );
+  return (key) => {
+    // Whoever passes a decision on is behind what comes of it.
+    const passed = passes.of(key).reduce((cookie, { entry }) => union(cookie, entry.cookie), 0);
+    return withAudit(enforced(key), audited(key), (cookie) => union(cookie, passed));
+  };
+}
+
+/** What is enforced; an allowance that audited policies would deny says so, and who would. They never allow anything. */
+export function withAudit(
+  enforced: Entry | undefined,
+  audited: Entry | undefined,
+  cookieOf: (cookie: number) => number,
+): Entry | undefined {
+  if (enforced?.verdict !== 'allow' || audited?.verdict === 'allow') return enforced;
+  return { ...enforced, audited: true, cookie: cookieOf(audited?.cookie ?? 0) };
 }
 
 /** Items of one identity, one per level and key: a denial leaves nothing of an allowance beside it, nor its authentication. */

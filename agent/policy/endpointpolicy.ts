@@ -42,6 +42,10 @@ export class EndpointHandle implements EndpointPolicy, PolicyUser {
     return this.#policy.defaultDeny;
   }
 
+  get audited(): EndpointPolicy['audited'] {
+    return this.#policy.audited;
+  }
+
   get error(): EndpointPolicy['error'] {
     return this.#policy.error;
   }

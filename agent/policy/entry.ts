@@ -1,7 +1,7 @@
 /** Entries as the engine keeps them: shared by all identities that they apply to. */
 import type { Redirect } from './contract.ts';
 import type { PortKey } from './ports.ts';
-import { keyAt, keyCovers, keyPrefix, keyProtocol, keySpecificity } from './ports.ts';
+import { keyAt, keyPrefix, keyProtocol, keySpecificity } from './ports.ts';
 import { levelPrecedence, type Verdict } from './precedence.ts';
 
 /** Authentication types as numbers; of two that are both explicit the greater one counts (S11). */
@@ -18,12 +18,18 @@ export interface Entry {
   readonly cookie: number;
   /** Stands for the absence of a decision where another identity's entry would otherwise decide. */
   readonly defaultDeny?: boolean;
+  /** An allowance that audited policies would deny: the cookie names what would. */
+  readonly audited?: boolean;
 }
+
+/** What something counts for: what is enforced, what would be if audited policies were enforced too, or both. */
+export type Scope = 'both' | 'enforced' | 'audited';
 
 /** An entry at a port, of a tier. */
 export interface Item {
   readonly key: PortKey;
   readonly tier: number;
+  readonly scope: Scope;
   readonly entry: Entry;
 }
 
@@ -75,7 +81,8 @@ export function decidesAlike(a: Entry, b: Entry): boolean {
     a.redirect?.id === b.redirect?.id &&
     a.authType === b.authType &&
     a.authExplicit === b.authExplicit &&
-    a.defaultDeny === b.defaultDeny
+    a.defaultDeny === b.defaultDeny &&
+    a.audited === b.audited
   );
 }
 
@@ -154,7 +161,28 @@ export function bySpecificity(a: PortKey, b: PortKey): number {
   return keySpecificity(a) - keySpecificity(b);
 }
 
-/** Items that match all of `key`. */
-export function covering(items: readonly Item[], key: PortKey): readonly Item[] {
-  return items.filter((item) => keyCovers(item.key, key));
+/** Finds the items that match all of a key: there are as many places to look as prefixes of it. */
+export class Covering {
+  readonly #byKey = new Map<PortKey, Item[]>();
+
+  constructor(items: readonly Item[]) {
+    for (const item of items) {
+      const present = this.#byKey.get(item.key);
+      if (present === undefined) this.#byKey.set(item.key, [item]);
+      else present.push(item);
+    }
+  }
+
+  /** Narrower first. */
+  of(key: PortKey): readonly Item[] {
+    const found: Item[] = [];
+    if (key !== 0) {
+      for (let prefix = keyPrefix(key); prefix >= 0; prefix--) {
+        const items = this.#byKey.get(keyAt(key, prefix));
+        if (items !== undefined) found.push(...items);
+      }
+    }
+    const any = this.#byKey.get(0);
+    return any === undefined ? found : [...found, ...any];
+  }
 }

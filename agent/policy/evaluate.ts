@@ -148,13 +148,14 @@ class Run {
     const auth = AUTH_NAMES.get(entry.authType);
     const meaning = this.#engine.cookie(entry.cookie);
     const rules = new Set(meaning?.origins.map(ruleName));
-    if (meaning?.derivedFrom !== undefined) rules.add(`reserved:io.cilium.policy.derived-from=${meaning.derivedFrom}`);
-    return {
+    const said = {
       verdict,
       ...(redirect === undefined ? {} : { redirect: names.get(redirectPlace(redirect)) ?? redirect.parser }),
       ...(auth === undefined ? {} : { auth }),
-      rules: [...rules].sort(),
     };
+    if (entry.audited === true) return { ...said, audited: [...rules].sort() };
+    if (meaning?.derivedFrom !== undefined) rules.add(`reserved:io.cilium.policy.derived-from=${meaning.derivedFrom}`);
+    return { ...said, rules: [...rules].sort() };
   }
 }
 

@@ -109,6 +109,34 @@ test('an explanation fits a screen, however many rules there are', () => {
   assert.ok(trace(engineWith(...many), 'client', 80).split('\n').length <= 25);
 });
 
+const audited = (object: unknown): unknown => {
+  const { metadata, ...rest } = object as { metadata: object };
+  return { ...rest, metadata: { ...metadata, annotations: { 'policy.weir.io/audit': 'true' } } };
+};
+
+test('an audited default deny is not enforced: the answer names it, and what enforces it', () => {
+  const text = trace(engineWith(audited(fromClient)), 'db', 80);
+  assert.match(text, /^ALLOWED and audited: TCP/);
+  assert.match(text, /No policy is enforced for ingress here/);
+  assert.match(
+    text,
+    /these would deny it by default, so it is forwarded and reported:\n {2}CiliumNetworkPolicy shop\/allow-client spec\n/,
+  );
+  assert.match(text, /To deny it: remove the annotation policy.weir.io\/audit there\./);
+  assert.match(trace(engineWith(audited(fromClient)), 'client', 80), /^ALLOWED: .*audited {3}Cilium.*allows any:app/s);
+});
+
+test('an audited denial beside an enforced allowance is reported, and an audited allowance opens nothing', () => {
+  const all = policy('all', { endpointSelector: {}, ingress: [{ fromEntities: ['all'] }] });
+  const text = trace(engineWith(all, audited(notDb)), 'db', 80);
+  assert.match(
+    text,
+    /^ALLOWED and audited: .*would deny it, so .*:\n {2}CiliumNetworkPolicy shop\/no-db spec.ingressDeny/s,
+  );
+  assert.match(text, /audited {3}CiliumNetworkPolicy shop\/no-db spec.ingressDeny\[0\] denies/);
+  assert.match(trace(engineWith(fromClient, audited(all)), 'db', 80), /^DENIED/);
+});
+
 test('unknown identities are refused', () => {
   const packet = { direction: 'egress', subject: identityId(9), peer: identityId(1001), protocol: 6, port: 1 } as const;
   assert.throws(() => engineWith().explain(packet), { code: 'IDENTITY_NOT_FOUND' });

@@ -52,11 +52,15 @@ export type Role =
   | 'outranked'
   /** Matched and left the decision to the next tier. */
   | 'passes'
+  /** Matched, but its policy is audited: it decides nothing. */
+  | 'audited'
   | 'no match';
 
 export interface ConsideredStanza {
   readonly origin: RuleOrigin;
   readonly action: RuleStanza['action'];
+  /** Of a policy that is audited, not enforced. */
+  readonly audited: boolean;
   readonly subject: Dimension;
   readonly peer: Dimension;
   readonly port: Dimension;
@@ -71,6 +75,8 @@ export interface Explanation {
   readonly redirect: string | undefined;
   readonly auth: 'disabled' | 'required' | 'test-always-fail' | undefined;
   readonly enforced: boolean;
+  /** What audited policies would do to a packet that is allowed; undefined when they would allow it too. */
+  readonly audited: AuditedDenial | undefined;
   /** Set when no rule decided: `allow-any-ingress`, `allow-localhost-ingress`, `deny-any-egress` … */
   readonly derivedFrom: string | undefined;
   /** Rules that turn on the default deny of this direction. */
@@ -79,6 +85,13 @@ export interface Explanation {
   readonly considered: readonly ConsideredStanza[];
   /** The stanza that would allow with the least change, when the packet is denied. */
   readonly nearest: ConsideredStanza | undefined;
+}
+
+/** A denial by policies that are audited, not enforced. */
+export interface AuditedDenial {
+  readonly verdict: 'deny' | 'default-deny';
+  /** The rules that would deny, or turn on the default deny. */
+  readonly origins: readonly RuleOrigin[];
 }
 
 /** What the engine lends for an explanation. */
@@ -102,15 +115,11 @@ export function explain(question: Question, parts: ExplainParts): Explanation {
   const { direction } = question;
   const rules = parts.selectors.config.enforcement === 'never' ? [] : parts.selecting;
   const policy = resolveDirection(direction, rules, subjectOf(parts.subject), parts.selectors);
-  const matching = matchingItems(policy.filters, question, parts);
-  const merged = (specific: boolean): readonly Item[] =>
-    mergeKeys(
-      matching.filter((item) => item.specific === specific),
-      (cookie) => cookie,
-    );
-  const entry = decide(merged(true), merged(false));
+  const all = matchingItems(policy.filters, question, parts);
+  const matching = all.filter(({ scope }) => scope !== 'audited');
+  const entry = decision(matching);
   const deciding = matching.filter((item) => entry !== undefined && decidesWith(item, entry));
-  const roles = rolesOf(matching, deciding);
+  const roles = rolesOf(all, matching, deciding);
   const considered = consideredStanzas(question, parts, roles);
   const verdict = entry === undefined ? 'default-deny' : entry.verdict === 'deny' ? 'deny' : 'allow';
   return {
@@ -119,10 +128,37 @@ export function explain(question: Question, parts: ExplainParts): Explanation {
     redirect: entry?.redirect?.parser,
     auth: authOf(entry),
     enforced: policy.enforced,
+    audited: verdict === 'allow' ? auditedDenial(all) : undefined,
     derivedFrom: deciding.find(({ policy: { derivedFrom } }) => derivedFrom !== undefined)?.policy.derivedFrom,
-    defaultDeny: rules.filter((rule) => rule.defaultDeny[direction]).map(({ origin }) => origin),
+    defaultDeny: rules.filter((rule) => rule.defaultDeny[direction] && !rule.audited).map(({ origin }) => origin),
     considered,
     nearest: verdict === 'allow' ? undefined : nearestAllow(considered),
+  };
+}
+
+/** What the items decide together; undefined when nothing does. */
+function decision(matching: readonly MatchingItem[]): Entry | undefined {
+  const merged = (specific: boolean): readonly Item[] =>
+    mergeKeys(
+      matching.filter((item) => item.specific === specific),
+      (cookie) => cookie,
+    );
+  return decide(merged(true), merged(false));
+}
+
+/** What would be decided if audited policies were enforced, should that be a denial. */
+function auditedDenial(all: readonly MatchingItem[]): AuditedDenial | undefined {
+  if (all.every(({ scope }) => scope === 'both')) return undefined;
+  const matching = all.filter(({ scope }) => scope !== 'enforced');
+  const entry = decision(matching);
+  if (entry?.verdict === 'allow') return undefined;
+  const denying = matching.filter((item) => entry !== undefined && decidesWith(item, entry));
+  // Whoever passes a decision on is behind what comes of it.
+  const passing = matching.filter((item) => item.scope === 'audited' && item.entry.verdict === 'pass');
+  const isRule = denying.some(({ policy: { derivedFrom } }) => derivedFrom === undefined);
+  return {
+    verdict: isRule ? 'deny' : 'default-deny',
+    origins: [...denying, ...passing].flatMap((item) => item.policy.sources.map(({ stanza }) => stanza.origin)),
   };
 }
 
@@ -157,11 +193,16 @@ function decidesWith({ entry }: MatchingItem, decided: Entry): boolean {
   return entry.precedence === decided.precedence && entry.verdict === decided.verdict;
 }
 
-function rolesOf(matching: readonly MatchingItem[], deciding: readonly MatchingItem[]): ReadonlyMap<RuleStanza, Role> {
+function rolesOf(
+  all: readonly MatchingItem[],
+  matching: readonly MatchingItem[],
+  deciding: readonly MatchingItem[],
+): ReadonlyMap<RuleStanza, Role> {
   const roles = new Map<RuleStanza, Role>();
   const give = (items: readonly MatchingItem[], role: (item: MatchingItem) => Role): void => {
     for (const item of items) for (const { stanza } of item.policy.sources) roles.set(stanza, role(item));
   };
+  give(all, () => 'audited');
   give(matching, ({ entry }) => (entry.verdict === 'pass' ? 'passes' : 'outranked'));
   give(deciding, () => 'decides');
   return roles;
@@ -190,12 +231,13 @@ function consideredStanzas(
       out.push({
         origin: stanza.origin,
         action: stanza.action,
+        audited: rule.audited === true,
         subject,
         peer,
         port,
         l7: matched ? l7Text(stanza, question) : undefined,
         // A stanza may match by itself and still have been merged away by a denial beside it.
-        role: roles.get(stanza) ?? (matched ? 'outranked' : 'no match'),
+        role: roles.get(stanza) ?? (matched ? (rule.audited === true ? 'audited' : 'outranked') : 'no match'),
       });
     }
   }
@@ -203,7 +245,7 @@ function consideredStanzas(
   return out.sort((a, b) => rank(a) - rank(b));
 }
 
-const ROLE_RANK: Readonly<Record<Role, number>> = { decides: 0, passes: 1, outranked: 2, 'no match': 3 };
+const ROLE_RANK: Readonly<Record<Role, number>> = { decides: 0, passes: 1, outranked: 2, audited: 3, 'no match': 4 };
 
 function subjectDimension({ subject }: Rule, record: IdentityRecord): Dimension {
   const isHost = record.labels.some(({ source, key }) => source === 'reserved' && key === 'host');
@@ -278,12 +320,12 @@ function l7Text({ ports = [] }: RuleStanza, question: Question): string | undefi
   return `${l7.parser}${listener}${rules === '' ? '' : `: ${rules}`}`;
 }
 
-/** Of the allowances that do not match, the one with the fewest failing requirements. */
+/** Of the allowances in force that do not match, the one with the fewest failing requirements. */
 function nearestAllow(considered: readonly ConsideredStanza[]): ConsideredStanza | undefined {
   // Another subject is farther away than another peer: it would be a rule about something else.
   const distance = ({ subject, peer, port }: ConsideredStanza): number =>
     subject.distance * 4 + peer.distance * 2 + port.distance;
   return considered
-    .filter(({ action, role }) => action === 'allow' && role === 'no match')
+    .filter(({ action, role, audited }) => action === 'allow' && role === 'no match' && !audited)
     .sort((a, b) => distance(a) - distance(b))[0];
 }

@@ -1,5 +1,6 @@
 /** Explanations for people: at most a screenful, the answer first. */
 import { formatLabel } from '../model/labels.ts';
+import { AUDIT_ANNOTATION } from './api/index.ts';
 import type { Identity } from '../model/identity.ts';
 import { protocolName } from '../model/port.ts';
 import type { ConsideredStanza, Explanation } from './explain.ts';
@@ -28,6 +29,7 @@ export function reasonsText(explanation: Explanation, all = false): readonly str
   const elsewhere = considered.filter(({ role, subject: about }) => role === 'no match' && !about.matched);
   return [
     ...reasonText(explanation),
+    ...auditText(explanation),
     ...section('Rules that match', matching, all ? Infinity : SHOWN, matchText),
     ...section('Rules of this subject that do not match', failing, all ? Infinity : SHOWN, failureText),
     ...(all ? section('Rules about other subjects', elsewhere, Infinity, failureText) : otherText(elsewhere.length)),
@@ -41,11 +43,12 @@ function otherText(count: number): readonly string[] {
 }
 
 /** `DENIED`, `ALLOWED through the http proxy` … */
-export function verdictText({ verdict, redirect, auth }: Explanation): string {
+export function verdictText({ verdict, redirect, auth, audited }: Explanation): string {
   if (verdict !== 'allow') return 'DENIED';
   const extras = [
     redirect === undefined ? undefined : `through the ${redirect} proxy`,
     auth === undefined || auth === 'disabled' ? undefined : `with authentication (${auth})`,
+    audited === undefined ? undefined : 'and audited',
   ].filter((extra) => extra !== undefined);
   return ['ALLOWED', ...extras].join(' ');
 }
@@ -62,6 +65,15 @@ function reasonText({ verdict, enforced, derivedFrom, defaultDeny, question }: E
   return [
     'Nothing allows it, and these policies deny by default:',
     ...shortened(names, SHOWN).map((name) => `  ${name}`),
+  ];
+}
+
+function auditText({ audited }: Explanation): readonly string[] {
+  if (audited === undefined) return [];
+  const how = audited.verdict === 'deny' ? 'would deny it' : 'would deny it by default';
+  return [
+    `Audited policies are not enforced; these ${how}, so it is forwarded and reported:`,
+    ...shortened([...new Set(audited.origins.map(placeText))], SHOWN).map((name) => `  ${name}`),
   ];
 }
 
@@ -86,13 +98,13 @@ function matchText({ origin, action, role, peer, port, l7 }: ConsideredStanza): 
   return `${role.padEnd(9)} ${where}${l7 === undefined ? '' : ` by ${l7}`}`;
 }
 
-function failureText({ origin, action, subject, peer, port }: ConsideredStanza): string {
+function failureText({ origin, action, audited, subject, peer, port }: ConsideredStanza): string {
   const failures = [
     subject.matched ? undefined : `subject: wants ${subject.text}`,
     peer.matched ? undefined : `peer: wants ${peer.text}`,
     port.matched ? undefined : `port: wants ${port.text}`,
   ].filter((failure) => failure !== undefined);
-  return `${action.padEnd(5)} ${placeText(origin)}: ${failures.join('; ')}`;
+  return `${action.padEnd(5)} ${placeText(origin)}${audited ? ' (audited)' : ''}: ${failures.join('; ')}`;
 }
 
 /** The smallest change that turns the verdict around. */
@@ -100,6 +112,7 @@ function changeText(explanation: Explanation): readonly string[] {
   const { verdict, enforced, considered, nearest, question } = explanation;
   const deciding = considered.filter(({ role }) => role === 'decides');
   if (verdict === 'allow') {
+    if (explanation.audited !== undefined) return [`To deny it: remove the annotation ${AUDIT_ANNOTATION} there.`];
     if (!enforced) return [`To deny it: select the subject with a policy that has ${question.direction} rules.`];
     if (deciding.length === 0) return [`To deny it: add a rule to ${question.direction}Deny.`];
     if (deciding.length > 1)

@@ -28,7 +28,7 @@ export class ItemGroups {
   readonly warnings: string[] = [];
   /** Of identity 0. */
   readonly anyItems: Item[] = [];
-  /** Whether entries depend on others: there is a Pass, or authentication. */
+  /** Whether entries depend on others: there is a Pass, authentication, or an audited policy. */
   entangled = false;
   readonly #policy: DirectionPolicy;
   readonly #endpointPorts: readonly NamedPort[];
@@ -136,7 +136,7 @@ export class ItemGroups {
 
   /** Gives how many items that made. */
   #addPeer(filter: Filter, { selector, policy }: FilterPeer, user: SelectorUser): number {
-    if (policy.verdict === 'pass' || policy.auth !== undefined) this.entangled = true;
+    if (policy.verdict === 'pass' || policy.auth !== undefined || filter.scope !== 'both') this.entangled = true;
     if (filter.portName !== '' && this.direction === 'egress') {
       const index = this.#group(selector, user);
       const group = this.#groups[index]!;

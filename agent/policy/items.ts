@@ -52,10 +52,15 @@ export function entryOf(level: number, policy: PeerPolicy, redirect: Redirect | 
 }
 
 /** An entry on all keys that make up a range. */
-export function itemsOf({ protocol, tier }: Filter, { port, endPort }: PortRange, entry: Entry): readonly Item[] {
+export function itemsOf(
+  { protocol, tier, scope }: Filter,
+  { port, endPort }: PortRange,
+  entry: Entry,
+): readonly Item[] {
   return maskedPorts(port, endPort).map((masked) => ({
     key: portKey(protocol, masked.port, masked.prefix),
     tier,
+    scope,
     entry,
   }));
 }

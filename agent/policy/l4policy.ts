@@ -13,9 +13,10 @@ import {
   type StanzaSource,
 } from './peerpolicy.ts';
 import type { DefaultDeny } from './contract.ts';
+import type { Scope } from './entry.ts';
 import { drained, Pace } from './pace.ts';
 import { MAX_LEVEL, TIER_BASE, TIER_INDEX } from './precedence.ts';
-import type { PortSelector, Rule, Tier } from './rule.ts';
+import type { L7Spec, PortSelector, Rule, RuleOrigin, Tier } from './rule.ts';
 import { HOST, WILDCARD, type SelectorSpec, type StanzaSelectors } from './selector.ts';
 
 /** One port of one level, and what is said there. */
@@ -23,6 +24,8 @@ export interface Filter {
   readonly level: number;
   /** Tiers are decided in this order; Pass goes on to the next (S38). */
   readonly tier: number;
+  /** Rules of audited policies are apart from those that are enforced. */
+  readonly scope: Scope;
   /** IANA number; 0 is every protocol, and then every port. */
   readonly protocol: number;
   /** 0 is every port, unless there is a name. */
@@ -45,6 +48,8 @@ export interface DirectionPolicy {
   readonly enforced: boolean;
   /** Why; undefined when it is not denied. */
   readonly defaultDeny: DefaultDeny | undefined;
+  /** Rules that are audited: none of the above takes them into account. */
+  readonly audited: readonly RuleOrigin[];
   readonly filters: readonly Filter[];
 }
 
@@ -82,23 +87,25 @@ export function* resolvingDirection(
   const always = config.enforcement === 'always' || subject.isInit;
   const never = config.enforcement === 'never' || (subject.isHost && !config.hostFirewall);
   if (never || (!always && speaking.length === 0)) return openDirection(direction);
-  const deniers = speaking.filter((rule) => rule.defaultDeny[direction]);
+  const enforcing = speaking.filter((rule) => rule.audited !== true);
+  const deniers = enforcing.filter((rule) => rule.defaultDeny[direction]);
   const denying = deniers.length > 0;
   const builder = new FilterBuilder(direction, selectors, always || denying, subject.namespace);
   const levels = levelsOf(speaking);
   if (pace.due(RULE_COST * rules.length)) yield;
   for (const rule of speaking) yield* builder.addRule(rule, levels, pace);
-  if (!always && !denying) builder.addDerived(MAX_LEVEL, WILDCARD, 'allow', `allow-any-${direction}`);
-  // What isolates a pod denies last of all: what nobody else decided, the Baseline tier decides before it (S38).
-  if (denying && speaking.some(fallsThrough)) {
-    builder.addDerived(MAX_LEVEL - 1, WILDCARD, 'deny', `deny-any-${direction}`);
-  }
-  if (direction === 'ingress' && config.allowLocalhost && !subject.isHost && speaking.length > 0) {
-    builder.addDerived(MAX_LEVEL - 2, HOST, 'allow', 'allow-localhost-ingress');
-  }
+  const localhost = direction === 'ingress' && config.allowLocalhost && !subject.isHost;
+  const audited = speaking.length > enforcing.length;
+  builder.addConsequences(enforcing, always, localhost, audited ? 'enforced' : 'both');
+  if (audited) builder.addConsequences(speaking, always, localhost, 'audited');
   const origins = deniers.map(({ origin }) => origin);
-  const defaultDeny = denying ? { origins } : always ? { origins, derivedFrom: whyAlways(subject) } : undefined;
-  return { direction, enforced: true, defaultDeny, filters: builder.filters() };
+  return {
+    direction,
+    enforced: always || enforcing.length > 0,
+    defaultDeny: denying ? { origins } : always ? { origins, derivedFrom: whyAlways(subject) } : undefined,
+    audited: speaking.filter((rule) => rule.audited).map(({ origin }) => origin),
+    filters: builder.filters(),
+  };
 }
 
 function whyAlways({ isInit }: Subject): string {
@@ -129,8 +136,9 @@ function openDirection(direction: Direction): DirectionPolicy {
   const peers = new Map([
     [WILDCARD.text, { selector: WILDCARD, policy: derivedPolicy('allow', `allow-any-${direction}`) }],
   ]);
-  const filter: Filter = { level: 0, tier: AFTER_TIERS, protocol: 0, port: 0, endPort: 0, portName: '', peers };
-  return { direction, enforced: false, defaultDeny: undefined, filters: [filter] };
+  const port = { protocol: 0, port: 0, endPort: 0, portName: '' };
+  const filter: Filter = { level: 0, tier: AFTER_TIERS, scope: 'both', ...port, peers };
+  return { direction, enforced: false, defaultDeny: undefined, audited: [], filters: [filter] };
 }
 
 /** A level for every tier and priority, dense within each tier. */
@@ -148,6 +156,13 @@ function levelsOf(rules: readonly Rule[]): ReadonlyMap<string, number> {
 function placeOf({ tier, priority }: Rule): string {
   return `${tier}/${priority}`;
 }
+
+/** The default deny that a rule causes, as a stanza of it. */
+function isolation({ origin, log }: Rule, direction: Direction): StanzaSource {
+  return { stanza: { origin, direction, action: 'deny', peers: undefined, ports: undefined }, log };
+}
+
+type Place = Pick<Filter, 'level' | 'tier' | 'scope'>;
 
 class FilterBuilder {
   readonly #direction: Direction;
@@ -168,32 +183,63 @@ class FilterBuilder {
   }
 
   *addRule(rule: Rule, levels: ReadonlyMap<string, number>, pace: Pace): Generator<void, void, void> {
-    const level = levels.get(placeOf(rule))!;
+    const place: Place = {
+      level: levels.get(placeOf(rule))!,
+      tier: TIER_INDEX[rule.tier],
+      scope: rule.audited === true ? 'audited' : 'both',
+    };
     for (const stanza of rule.stanzas) {
-      if (stanza.direction === this.#direction) {
-        yield* this.#addStanza({ stanza, log: rule.log }, level, TIER_INDEX[rule.tier], pace);
-      }
+      if (stanza.direction === this.#direction) yield* this.#addStanza({ stanza, log: rule.log }, place, pace);
     }
   }
 
-  addDerived(level: number, selector: SelectorSpec, verdict: 'allow' | 'deny', name: string): void {
-    this.#add(this.#filter(level, AFTER_TIERS, 0, undefined), selector, derivedPolicy(verdict, name));
+  /** What no rule says but follows from all of them (S12, S14). */
+  addConsequences(rules: readonly Rule[], always: boolean, localhost: boolean, scope: Scope): void {
+    const direction = this.#direction;
+    const deniers = rules.filter((rule) => rule.defaultDeny[direction]);
+    if (!always && deniers.length === 0) {
+      this.#addDerived(MAX_LEVEL, scope, WILDCARD, derivedPolicy('allow', `allow-any-${direction}`));
+    }
+    // What isolates a pod denies last of all: what nobody else decided, the Baseline tier decides before it (S38). That of
+    // audited rules is said in so many words, so that the report of it names them.
+    const audited = deniers.filter((rule) => rule.audited).map((rule) => isolation(rule, direction));
+    if (deniers.length > 0 && (audited.length > 0 || rules.some(fallsThrough))) {
+      const policy = { ...derivedPolicy('deny', `deny-any-${direction}`), sources: audited };
+      this.#addDerived(MAX_LEVEL - 1, scope, WILDCARD, policy);
+    }
+    if (localhost && rules.length > 0) {
+      this.#addDerived(MAX_LEVEL - 2, scope, HOST, derivedPolicy('allow', 'allow-localhost-ingress'));
+    }
   }
 
-  *#addStanza(source: StanzaSource, level: number, tier: number, pace: Pace): Generator<void, void, void> {
+  #addDerived(level: number, scope: Scope, selector: SelectorSpec, policy: PeerPolicy): void {
+    this.#add(this.#filter({ level, tier: AFTER_TIERS, scope }, 0, undefined), selector, policy);
+  }
+
+  *#addStanza(source: StanzaSource, place: Place, pace: Pace): Generator<void, void, void> {
     const { stanza } = source;
     const selectors = this.#selectors.of(stanza);
     if (selectors.length === 0) return;
     if (stanza.ports === undefined) {
-      const policy = peerPolicy(source, 0, undefined, this.#namespace);
-      yield* this.#addPeers(this.#filter(level, tier, 0, undefined), selectors, policy, pace);
+      yield* this.#addPeers(
+        this.#filter(place, 0, undefined),
+        selectors,
+        this.#said(source, place, 0, undefined),
+        pace,
+      );
     }
     for (const port of stanza.ports ?? []) {
       for (const protocol of port.protocol === 0 ? PORT_PROTOCOLS : [port.protocol]) {
-        const policy = this.#opened(peerPolicy(source, protocol, port.l7, this.#namespace));
-        yield* this.#addPeers(this.#filter(level, tier, protocol, port), selectors, policy, pace);
+        const policy = this.#said(source, place, protocol, port.l7);
+        yield* this.#addPeers(this.#filter(place, protocol, port), selectors, policy, pace);
       }
     }
+  }
+
+  /** An audited rule sends nothing to a proxy and asks for no authentication: both would change what is enforced. */
+  #said(source: StanzaSource, { scope }: Place, protocol: number, l7: L7Spec | undefined): PeerPolicy {
+    if (scope === 'audited') return { ...peerPolicy(source, protocol, undefined, this.#namespace), auth: undefined };
+    return this.#opened(peerPolicy(source, protocol, l7, this.#namespace));
   }
 
   /** Without default deny, layer 7 rules must not deny what no rule speaks about. */
@@ -221,16 +267,16 @@ class FilterBuilder {
     filter.peers.set(selector.text, { selector, policy: merged });
   }
 
-  #filter(level: number, tier: number, protocol: number, match: PortSelector | undefined): Filter {
+  #filter(place: Place, protocol: number, match: PortSelector | undefined): Filter {
     const {
       port = 0,
       endPort = 0,
       name: portName = '',
     } = { ...(match?.port as { port?: number; endPort?: number; name?: string } | undefined) };
-    const key = `${level}/${protocol}/${port}/${endPort}/${portName}`;
+    const key = `${place.level}/${place.scope}/${protocol}/${port}/${endPort}/${portName}`;
     let filter = this.#filters.get(key);
     if (filter === undefined) {
-      filter = { level, tier, protocol, port, endPort, portName, peers: new Map() };
+      filter = { ...place, protocol, port, endPort, portName, peers: new Map() };
       this.#filters.set(key, filter);
     }
     return filter;

@@ -82,6 +82,7 @@ export class EntryForm {
     return {
       // Traffic that a proxy must see is not let past while there is none.
       deny: entry.verdict === 'deny' || (entry.redirect !== undefined && proxyPort === 0),
+      ...(entry.audited === true && { audited: true }),
       proxyPort,
       authType: disabled ? AUTH_DISABLED : entry.authType,
       authExplicit: entry.authExplicit,

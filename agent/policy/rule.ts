@@ -134,6 +134,8 @@ export interface Rule {
   readonly stanzas: readonly RuleStanza[];
   /** Whether the rule turns on default deny for its subject, per direction (S12, S13). */
   readonly defaultDeny: { readonly ingress: boolean; readonly egress: boolean };
+  /** What the rule would deny in addition to others is forwarded and reported; it allows nothing either. */
+  readonly audited?: boolean;
   /** Whether the rule speaks about the direction at all, default deny or not (S12). */
   readonly selects: { readonly ingress: boolean; readonly egress: boolean };
   readonly description?: string;

@@ -55,6 +55,8 @@ export interface Result {
   readonly auth?: string;
   /** Who decided: `CNP/default/web`. */
   readonly rules?: readonly string[];
+  /** Allowed, but audited policies would deny it: these. */
+  readonly audited?: readonly string[];
 }
 
 /** One character for each peer, each a key of `results`. */

@@ -50,8 +50,8 @@ interface Distillation extends Distilled {
 /** Denies everything: what an endpoint has whose rules contradict each other from the start (S27). */
 const CONFLICT = { origins: [], derivedFrom: 'conflicting-rules' } as const;
 const LOCKED: Directions = {
-  ingress: { direction: 'ingress', enforced: true, defaultDeny: CONFLICT, filters: [] },
-  egress: { direction: 'egress', enforced: true, defaultDeny: CONFLICT, filters: [] },
+  ingress: { direction: 'ingress', enforced: true, defaultDeny: CONFLICT, audited: [], filters: [] },
+  egress: { direction: 'egress', enforced: true, defaultDeny: CONFLICT, audited: [], filters: [] },
 };
 
 /** Slots of a map state that can be compared in one unit of the pace, and entries that can be told to have changed. */
@@ -130,6 +130,10 @@ export class SelectorPolicy {
 
   get defaultDeny(): EndpointPolicy['defaultDeny'] {
     return { ingress: this.#directions.ingress.defaultDeny, egress: this.#directions.egress.defaultDeny };
+  }
+
+  get audited(): EndpointPolicy['audited'] {
+    return { ingress: this.#directions.ingress.audited, egress: this.#directions.egress.audited };
   }
 
   /** The repository has changed, but none of the rules that select the identity. */

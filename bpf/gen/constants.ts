@@ -51,6 +51,7 @@ export const POLICY_PORT_BITS = 16;
 // enum policy_flags
 export const POLICY_DENY = 1;
 export const POLICY_AUTH_EXPLICIT = 2;
+export const POLICY_AUDITED = 4;
 export const POLICY_PREFIX_SHIFT = 3;
 
 // enum auth_type

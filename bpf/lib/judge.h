@@ -135,8 +135,12 @@ ALWAYS_INLINE __u8 ask_policy(struct __sk_buff *skb, const struct packet *packet
 	policy_lookup(question, answer);
 	if (policy_accounting && answer->match != MATCH_NONE)
 		account(question, answer, skb->len);
-	if (answer->reason == DROP_NONE)
-		return CT_ALLOWED;
+	if (answer->reason == DROP_NONE) {
+		if (!answer->audited)
+			return CT_ALLOWED;
+		answer->reason = DROP_POLICY_DENIED; /* what it would be if it were enforced */
+		return CT_AUDITED;
+	}
 	if (audit_mode && (answer->reason == DROP_POLICY_DENIED || answer->reason == DROP_POLICY_DENY))
 		return CT_AUDITED;
 	return answer->reason;

@@ -23,6 +23,7 @@ struct policy_answer {
 	__u32  identity; /* of the deciding entry: the one asked for, or 0 */
 	__u32  cookie;
 	__be16 proxy_port;
+	bool   audited; /* allowed, but audited policies would deny it */
 };
 
 #define POLICY_FULL_PREFIX (POLICY_STATIC_BITS + POLICY_PROTOCOL_BITS + POLICY_PORT_BITS)
@@ -93,6 +94,7 @@ OUT_OF_LINE int policy_lookup(const struct policy_question *question NONNULL, st
 		return 0;
 	}
 	answer->proxy_port = entry->proxy_port;
+	answer->audited = entry->flags & POLICY_AUDITED;
 	/* What an entry inherits stands in it already (S11): the other match has no say. */
 	answer->auth_type = entry->auth_type == AUTH_DISABLED ? AUTH_NONE : entry->auth_type;
 	if (answer->auth_type != AUTH_NONE)

@@ -150,6 +150,7 @@ enum policy_bits { POLICY_STATIC_BITS = 40, POLICY_PROTOCOL_BITS = 8, POLICY_POR
 enum policy_flags {
 	POLICY_DENY          = 1 << 0,
 	POLICY_AUTH_EXPLICIT = 1 << 1, /* the rules name auth_type; for readers of the map */
+	POLICY_AUDITED       = 1 << 2, /* allowed, but audited policies would deny it: the cookie names them */
 	POLICY_PREFIX_SHIFT  = 3,
 };
 
@@ -255,7 +256,7 @@ enum ct_closing { CT_CLOSING = CT_FIN_FORWARD | CT_FIN_REPLY };
 enum ct_judged { CT_REVISION_SHIFT = 8, CT_VERDICT_MASK = 0xff };
 enum ct_verdict {
 	CT_ALLOWED = 1,
-	CT_AUDITED = 2, /* audit mode: denied by policy, forwarded all the same */
+	CT_AUDITED = 2, /* denied by policy in audit mode, or by an audited policy: forwarded all the same */
 	/* any other value: the enum drop_reason it is refused for */
 };
 
@@ -563,7 +564,7 @@ enum match_kind {
 enum verdict {
 	VERDICT_DENY     = 0,
 	VERDICT_ALLOW    = 1,
-	VERDICT_AUDIT    = 2, /* denied, but forwarded: audit mode */
+	VERDICT_AUDIT    = 2, /* denied, but forwarded: audit mode, or an audited policy */
 	VERDICT_REDIRECT = 3,
 };
 

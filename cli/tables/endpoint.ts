@@ -3,7 +3,7 @@ import type {
   ConfigurationMap,
   Endpoint,
   EndpointHealth,
-  EndpointPolicyEnabled,
+  EndpointPolicyStatus,
   EndpointStatusLog,
 } from '../../agent/api/models.ts';
 import { styled, type Cell, type Row, type Style } from '../output/table.ts';
@@ -33,7 +33,7 @@ export function endpointRows(endpoints: readonly Endpoint[], headers = true): Ro
 }
 
 function endpointLines(endpoint: Endpoint): Row[] {
-  const [ingress, egress] = enforcement(endpoint.status?.policy?.realized?.['policy-enabled']);
+  const [ingress, egress] = enforcement(endpoint.status?.policy);
   const [ipv6, ipv4] = addresses(endpoint);
   const labels = endpoint.status?.labels?.['security-relevant']?.toSorted() ?? [];
   const [first, ...others] = labels.length === 0 ? ['no labels'] : labels;
@@ -53,15 +53,18 @@ function endpointLines(endpoint: Endpoint): Row[] {
   ];
 }
 
-function enforcement(enabled: EndpointPolicyEnabled | undefined): readonly [string, string] {
+function enforcement(policy: EndpointPolicyStatus | undefined): readonly [string, string] {
+  const enabled = policy?.realized?.['policy-enabled'];
   if (enabled === undefined) return [UNKNOWN, UNKNOWN];
   const audit = enabled.startsWith('audit-');
   const on = audit ? 'Disabled (Audit)' : 'Enabled';
   const directions = audit ? enabled.slice('audit-'.length) : enabled;
-  return [
-    directions === 'ingress' || directions === 'both' ? on : 'Disabled',
-    directions === 'egress' || directions === 'both' ? on : 'Disabled',
-  ];
+  const cell = (direction: 'ingress' | 'egress'): string => {
+    const audited = policy?.['audited-policies']?.[direction].length ?? 0;
+    const state = directions === direction || directions === 'both' ? on : 'Disabled';
+    return audited === 0 ? state : `${state}, ${audited} audited`;
+  };
+  return [cell('ingress'), cell('egress')];
 }
 
 function addresses(endpoint: Endpoint): readonly [string, string] {

@@ -31,7 +31,8 @@ export function policyMapRows(entries: readonly PolicyMapFields[], labels: Ident
 function entryLines(entry: PolicyMapFields, labels: IdentityLabels | undefined): Row[] {
   const peers = labels === undefined ? [String(entry.identity)] : peerTexts(entry.identity, labels);
   const [first, ...others] = peers;
-  const verdict: Cell = entry.deny ? styled('bad', 'Deny') : styled('good', 'Allow');
+  const allowed = entry.audited ? styled('warn', 'Audit') : styled('good', 'Allow');
+  const verdict: Cell = entry.deny ? styled('bad', 'Deny') : allowed;
   return [
     [
       verdict,

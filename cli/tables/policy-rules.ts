@@ -31,9 +31,10 @@ export function isNamed({ name }: PolicyObject, word: string): boolean {
 export function policyRuleRows(objects: readonly PolicyObject[]): Row[] {
   const rows = objects
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap(({ name, rules }) =>
-      rules.flatMap((rule) => ruleRows(rule)).map((row, i) => [i === 0 ? name : '', ...row]),
-    );
+    .flatMap(({ name, rules }) => {
+      const title = rules.some(({ audited }) => audited) ? `${name} (audited)` : name;
+      return rules.flatMap((rule) => ruleRows(rule)).map((row, i) => [i === 0 ? title : '', ...row]);
+    });
   return [['POLICY', 'SUBJECT', 'DENIES BY DEFAULT', 'RULE', 'PEERS', 'PORTS'], ...rows];
 }
 

@@ -57,7 +57,10 @@ export const ENDPOINTS: readonly Endpoint[] = [
       state: 'ready',
       identity: { id: 256, labels: WEB },
       labels: { 'security-relevant': WEB },
-      policy: { realized: { 'policy-enabled': 'ingress' } },
+      policy: {
+        realized: { 'policy-enabled': 'ingress' },
+        'audited-policies': { ingress: [], egress: ['CiliumNetworkPolicy shop/no-mail'] },
+      },
       networking: { addressing: [{ ipv4: '10.244.0.7', ipv6: 'fd00:10:244::7' }] },
       'external-identifiers': { 'pod-name': 'shop/web-0', 'container-id': 'c1' },
     },
@@ -76,7 +79,7 @@ export const POLICY_MAP: readonly PolicyMapFields[] = [
   entry({ identity: 16777217, protocol: 17, port: 8000, 'port-prefix-length': 10, deny: true, cookie: 4 }),
   entry({ identity: 1 }),
   entry({ identity: 257, protocol: 6, port: 80, 'port-prefix-length': 16, 'proxy-port': 12345, 'auth-type': 1 }),
-  entry({ identity: 257, protocol: 17 }),
+  entry({ identity: 257, protocol: 17, audited: true }),
   entry({ identity: 9999, protocol: 1, port: 8, 'port-prefix-length': 16 }),
 ];
 
@@ -88,6 +91,7 @@ function entry(fields: Partial<PolicyMapFields>): PolicyMapFields {
     port: 0,
     'port-prefix-length': 0,
     deny: false,
+    audited: false,
     'proxy-port': 0,
     'auth-type': 0,
     'auth-explicit': false,
@@ -376,7 +380,7 @@ export const POLICY: Policy = {
     {
       name: 'CiliumNetworkPolicy shop/db',
       rules: [
-        rule('db', 'specs[0]', []),
+        rule('db', 'specs[0]', [], { audited: true }),
         rule('db', 'specs[1]', [
           {
             direction: 'egress',

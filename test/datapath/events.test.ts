@@ -135,6 +135,29 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.deepEqual([verdict!.verdict, verdict!.reason], [C.VERDICT_AUDIT, D.DROP_POLICY_DENIED]);
     });
 
+    test('what audited policies would deny passes as if it were allowed, and says whose denial it would be', () => {
+      const pod = podWith({});
+      pod.programs.allow({ ...EGRESS, audited: true });
+      send(pod, 80);
+      const [verdict, ...more] = node.events();
+      assert.deepEqual(more, []);
+      assert.deepEqual(
+        [verdict!.verdict, verdict!.cookie, verdict!.reason],
+        [C.VERDICT_AUDIT, 77, D.DROP_POLICY_DENIED],
+      );
+      pod.programs.allow(EGRESS);
+      node.raiseRevision(pod.id);
+      send(pod, 80, TCP.ack);
+      assert.deepEqual(
+        node.events().map((event) => event.verdict),
+        [C.VERDICT_ALLOW],
+      );
+      pod.programs.allow({ ...EGRESS, deny: true, audited: true });
+      node.raiseRevision(pod.id);
+      send(pod, 80, TCP.ack);
+      assert.deepEqual(kinds(node.events()), ['verdict', 'drop']);
+    });
+
     test('each kind can be switched off', () => {
       const quiet = podWith({ dropEvents: false });
       send(quiet, 80);

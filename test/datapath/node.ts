@@ -84,6 +84,7 @@ export interface TestRule {
   readonly proxyPort?: number;
   readonly authType?: number;
   readonly authExplicit?: boolean;
+  readonly audited?: boolean;
 }
 
 export interface Ran {
@@ -319,6 +320,7 @@ export function ruleBytes(rule: TestRule): [Uint8Array, Uint8Array] {
     authExplicit: rule.authExplicit ?? false,
     precedence: rule.precedence ?? 0,
     cookie: rule.cookie ?? 0,
+    audited: rule.audited ?? false,
   };
   return [encodePolicyKey(key), encodePolicyEntry(key, entry)];
 }

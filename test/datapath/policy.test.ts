@@ -243,6 +243,22 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(await judged(() => audited.run('from_container', spoofed), 'egress'), 'DROP_INVALID_SOURCE_IP');
     });
 
+    test('an entry of an audit changes no verdict: not of proxies, not of authentication', () =>
+      withRules(
+        [
+          rule({ protocol: T, port: 80, audited: true }),
+          rule({ protocol: T, port: 3, audited: true, proxyPort: 9 }),
+          rule({ protocol: T, port: 4, audited: true, authType: 1 }),
+        ],
+        async () => {
+          const syn = (port: number): Buffer =>
+            ip({ from: POD[family], to: PEERS[family], payload: { tcp: [42000 + port, port], flags: TCP.syn } });
+          assert.equal(await judged(() => pod.run('from_container', syn(80)), 'egress'), 'DROP_NONE');
+          assert.equal(await judged(() => pod.run('from_container', syn(3)), 'egress'), 'DROP_NO_PROXY');
+          assert.equal(await judged(() => pod.run('from_container', syn(4)), 'egress'), 'DROP_AUTH_REQUIRED');
+        },
+      ));
+
     test('lockdown lets nothing pass, in either direction, and ends when it ends', () =>
       withRules([rule({}), { direction: 'ingress' }], async () => {
         const out = ip({ from: POD[family], to: PEERS[family], payload: freshPayload(tcp80) });

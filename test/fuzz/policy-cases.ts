@@ -83,7 +83,7 @@ export function policyCase(random: Random): PolicyCase {
   if (random.chance(0.15)) subjects.push({ id: identityId(1), labels: reserved('host') });
   const steps = random.list(2, 7, (i) => (i === 0 ? firstStep(random, subjects) : step(random)));
   const turns = steps.map(() => random.below(6));
-  return {
+  const made = {
     config,
     turns,
     subjects,
@@ -91,6 +91,21 @@ export function policyCase(random: Random): PolicyCase {
     steps,
     probes: random.list(60, 60, () => probe(random)),
     slice: random.pick([1, 20, 100, 400]),
+  };
+  // Chosen last, so that seeds that found something before there were audited policies still mean the same.
+  return random.chance(0.5) ? { ...made, steps: steps.map((batch) => auditing(random, batch)) } : made;
+}
+
+/** The batch with some of its policies audited. */
+function auditing(random: Random, batch: PolicyBatch): PolicyBatch {
+  const { policies } = batch;
+  if (policies === undefined) return batch;
+  return {
+    ...batch,
+    policies: policies.map(({ key, rules }) => {
+      const audited = random.chance(0.4);
+      return { key, rules: audited ? rules?.map((one) => ({ ...one, audited })) : rules };
+    }),
   };
 }
 

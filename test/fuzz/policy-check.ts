@@ -3,6 +3,7 @@
  *
  * - the map that follows the changes, the map state itself and the map state of an engine that is told only how things
  *   stand at the end are equal, whatever the order of events;
+ * - audited policies change no decision, and mark just those allowances that they would deny if they were enforced;
  * - a lookup in the map state, and the two longest matches that the kernel makes in the map, decide as the explanation does,
  *   which works from the rules alone.
  *
@@ -21,6 +22,7 @@ import type { EndpointPolicy, LookupResult, PolicyBatch, PolicyEngine } from '..
 import { createPolicyEngine } from '../../agent/policy/engine.ts';
 import { applyChanges } from '../../agent/policy/mapstate.ts';
 import { drained, Pace } from '../../agent/policy/pace.ts';
+import type { Rule } from '../../agent/policy/rule.ts';
 import { PROBE_IDENTITIES, PROBE_PORTS, type PolicyCase } from './policy-cases.ts';
 
 type KernelMap = Map<string, readonly [PolicyKey, PolicyEntry]>;
@@ -52,6 +54,7 @@ export function checkPolicyCase(found: PolicyCase): readonly Followed[] {
     compareMaps(one.map, mapOf(one.policy), 'changes, map state');
   }
   compareWithScratch(found, followed);
+  compareAudit(engine, found, followed);
   for (const one of followed) {
     compareWithKernel(one);
     if (!one.stale) compareWithReasons(engine, one, found);
@@ -94,6 +97,58 @@ function compareWithScratch(found: PolicyCase, followed: readonly Followed[]): v
     if (scratch.error === undefined) compareMaps(one.map, mapOf(scratch), 'increments, from scratch');
     assert.deepEqual(one.policy.enforced, scratch.error === undefined ? scratch.enforced : one.policy.enforced);
   }
+}
+
+/** With an engine that knows nothing of the audited policies, and one that enforces them, as far as they are audited. */
+function compareAudit(engine: PolicyEngine, found: PolicyCase, followed: readonly Followed[]): void {
+  const final = finalState(found);
+  const isAudited = (rules: readonly Rule[] | undefined): boolean => rules?.some(({ audited }) => audited) === true;
+  const audited = (final.policies ?? []).filter(({ rules }) => isAudited(rules));
+  if (audited.length === 0) return;
+  const endpoints = (policies: PolicyBatch['policies']): readonly EndpointPolicy[] => {
+    const other = createPolicyEngine(found.config);
+    other.apply({ ...final, ...(policies !== undefined && { policies }) });
+    return found.subjects.map(({ id }) => other.endpointPolicy({ identity: id, namedPorts: found.subjectPorts }));
+  };
+  const without = endpoints(final.policies?.filter(({ rules }) => !isAudited(rules)));
+  const enforcing = endpoints(final.policies?.map(({ key, rules }) => ({ key, rules: rules?.map(enforced) })));
+  const names = new Set(audited.map(({ key }) => key));
+  for (const [i, { policy }] of followed.entries()) {
+    const [mine, all] = [without[i]!, enforcing[i]!];
+    assert.equal(policy.error === undefined, mine.error === undefined, 'error, without audited policies');
+    if (mine.error !== undefined || all.error !== undefined) continue;
+    assert.deepEqual(policy.enforced, mine.enforced, 'enforced, without audited policies');
+    for (const direction of ['ingress', 'egress'] as const) {
+      for (const peer of PROBE_IDENTITIES.map(identityId)) {
+        for (const [protocol, port] of PROBE_PORTS) {
+          const [seen, wanted, would] = [policy, mine, all].map(({ mapState }) =>
+            mapState.lookup(direction, peer, protocol, port),
+          ) as [LookupResult, LookupResult, LookupResult];
+          const marked = wanted.verdict === 'allow' && would.verdict !== 'allow';
+          const expected = `${lookupVerdict(wanted)}${marked ? ' audited' : ''}`;
+          const got = `${lookupVerdict(seen)}${seen.entry?.audited === true ? ' audited' : ''}`;
+          if (got !== expected)
+            assert.equal(got, expected, `audit: ${direction} ${policy.identity} ${peer} ${protocol}/${port}`);
+          if (!marked) continue;
+          const origins = engine.cookie(seen.entry!.cookie)?.origins ?? [];
+          assert.ok(
+            origins.some(({ name }) => names.has(name)),
+            'audit, named',
+          );
+        }
+      }
+    }
+  }
+}
+
+/** The rule as it would be enforced if its audit were: without layer 7 and authentication, which no audit judges. */
+function enforced({ audited, ...rule }: Rule): Rule {
+  if (audited !== true) return rule;
+  const stanzas = rule.stanzas.map(({ auth: _, ports, ...stanza }) => ({
+    ...stanza,
+    ports: ports?.map(({ protocol, port }) => ({ protocol, port })),
+  }));
+  return { ...rule, stanzas };
 }
 
 function finalState(found: PolicyCase): PolicyBatch {
@@ -160,9 +215,10 @@ function compareWithReasons(engine: PolicyEngine, { policy }: Followed, { probes
   for (const { direction, peer: id, protocol, port } of probes) {
     if (!known.has(id)) continue;
     const [subject, peer] = [policy.identity, identityId(id)];
-    const found = lookupVerdict(policy.mapState.lookup(direction, peer, protocol, port));
+    const result = policy.mapState.lookup(direction, peer, protocol, port);
+    const found = `${lookupVerdict(result)} ${result.entry?.audited === true ? 'audited' : ''}`;
     const why = engine.explain({ direction, subject, peer, protocol, port, subjectPorts });
-    const explained = `${why.verdict} ${why.redirect ?? ''} ${why.auth ?? ''}`;
+    const explained = `${why.verdict} ${why.redirect ?? ''} ${why.auth ?? ''} ${why.audited === undefined ? '' : 'audited'}`;
     if (found !== explained)
       assert.equal(found, explained, `lookup, explained: ${direction} ${id} ${protocol}/${port}`);
   }
@@ -181,7 +237,7 @@ function lookupVerdict({ verdict, entry, redirect }: LookupResult): string {
 
 /** What the kernel can tell: it knows no difference between denials. */
 function mapVerdict({ verdict, entry }: LookupResult): string {
-  return verdict === 'allow' ? `allow ${entry!.proxyPort} ${authNumber(entry!)}` : 'deny';
+  return verdict === 'allow' ? allowText(entry!) : 'deny';
 }
 
 type KernelTables = ReadonlyMap<number, readonly (readonly [PolicyKey, PolicyEntry])[]>;
@@ -210,7 +266,11 @@ function kernelVerdict(tables: KernelTables, peer: number, protocol: number, por
   const [own, any] = [best(peer), best(0)];
   const winner = own === undefined || any === undefined ? (own ?? any) : stronger(own, any);
   if (winner === undefined || winner[1].deny) return 'deny';
-  return `allow ${winner[1].proxyPort} ${authNumber(winner[1])}`;
+  return allowText(winner[1]);
+}
+
+function allowText(entry: PolicyEntry): string {
+  return `allow ${entry.proxyPort} ${authNumber(entry)}${entry.audited === true ? ' audited' : ''}`;
 }
 
 /** An explicit `disabled` is none. */

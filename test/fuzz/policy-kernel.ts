@@ -96,7 +96,8 @@ function answerOf({ verdict, entry }: LookupResult): Answer {
   const { cookie, proxyPort, authType: wanted } = entry;
   if (verdict !== 'allow') return { reason: DROP_POLICY_DENY, cookie, proxyPort: 0, authType: 0 };
   const authType = wanted === AUTH_DISABLED ? 0 : wanted;
-  return { reason: authType === 0 ? 0 : DROP_AUTH_REQUIRED, cookie, proxyPort, authType };
+  const passes = entry.audited === true ? DROP_POLICY_DENIED : 0;
+  return { reason: authType === 0 ? passes : DROP_AUTH_REQUIRED, cookie, proxyPort, authType };
 }
 
 const AUTH_DISABLED = 255;

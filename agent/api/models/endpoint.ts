@@ -150,6 +150,8 @@ export type EndpointPolicyEnabled =
 export interface EndpointPolicyStatus {
   readonly spec?: EndpointPolicy;
   readonly realized?: EndpointPolicy;
+  /** Weir: policies that are audited: what they would deny in addition is forwarded and reported. Absent without any. */
+  readonly 'audited-policies'?: { readonly ingress: readonly string[]; readonly egress: readonly string[] };
   readonly 'proxy-policy-revision'?: number;
   readonly 'proxy-statistics'?: readonly unknown[];
 }

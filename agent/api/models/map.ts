@@ -40,6 +40,8 @@ export type PolicyMapFields = {
   /** Significant leading bits of `port`, 0 to 16. */
   readonly 'port-prefix-length': number;
   readonly deny: boolean;
+  /** Allowed, but audited policies would deny it. */
+  readonly audited: boolean;
   /** 0: not redirected. */
   readonly 'proxy-port': number;
   /** 0 none, 1 spire, 2 test-always-fail, 255 disabled. */

@@ -5,6 +5,7 @@ import { formatAddress, formatCidr } from '../../model/address.ts';
 import { formatLabel, type Label } from '../../model/labels.ts';
 import { formatMac } from '../../model/mac.ts';
 import { protocolName } from '../../model/port.ts';
+import { objectNames } from '../deciders.ts';
 import type { PolicyMapUse } from '../policy-maps.ts';
 import { identityModel } from './identity-model.ts';
 
@@ -181,7 +182,9 @@ function policyModel({ policy, realized, identity, state, pending }: Endpoint): 
     l4: { ingress: rules(l4.ingress), egress: rules(l4.egress) },
   });
   const audit = realized?.auditMode ?? false;
+  const audited = { ingress: objectNames(policy.audited.ingress), egress: objectNames(policy.audited.egress) };
   return {
+    ...(audited.ingress.length + audited.egress.length > 0 && { 'audited-policies': audited }),
     spec: model(policy.revision, policy.enforced, audit),
     ...(realized && { realized: model(current?.revision ?? realized.revision, realized.enforced, audit) }),
   };

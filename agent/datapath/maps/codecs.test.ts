@@ -51,8 +51,12 @@ const entry: fc.Arbitrary<PolicyEntry> = fc.record(
     authExplicit: fc.boolean(),
     precedence: u32,
     cookie: u32,
+    audited: fc.constant(true),
   },
-  { noNullPrototype: true },
+  {
+    noNullPrototype: true,
+    requiredKeys: ['deny', 'proxyPort', 'authType', 'authExplicit', 'precedence', 'cookie'],
+  },
 );
 
 describe('policy entries', () => {

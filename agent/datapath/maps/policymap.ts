@@ -3,6 +3,7 @@ import { identityId } from '../../model/identity.ts';
 import type { PolicyEntry, PolicyKey } from '../../model/mapstate.ts';
 import { protocolName } from '../../model/port.ts';
 import {
+  POLICY_AUDITED,
   POLICY_AUTH_EXPLICIT,
   POLICY_DENY,
   POLICY_PREFIX_SHIFT,
@@ -50,7 +51,10 @@ export function decodePolicyKey(bytes: Uint8Array): PolicyKey {
 
 /** The value repeats the prefix of its key: a trie does not tell the kernel which prefix it found. */
 export function encodePolicyEntry(key: PolicyKey, entry: PolicyEntry): Uint8Array {
-  const flags = (entry.deny ? POLICY_DENY : 0) | (entry.authExplicit ? POLICY_AUTH_EXPLICIT : 0);
+  const flags =
+    (entry.deny ? POLICY_DENY : 0) |
+    (entry.authExplicit ? POLICY_AUTH_EXPLICIT : 0) |
+    (entry.audited === true ? POLICY_AUDITED : 0);
   return encode(policyEntry, {
     proxyPort: entry.proxyPort,
     flags: flags | (prefixBits(key) << POLICY_PREFIX_SHIFT),
@@ -75,6 +79,7 @@ export function decodePolicyEntry(bytes: Uint8Array): PolicyEntry {
     authExplicit: (flags & POLICY_AUTH_EXPLICIT) !== 0,
     precedence,
     cookie,
+    ...((flags & POLICY_AUDITED) !== 0 && { audited: true }),
   };
 }
 
@@ -130,7 +135,7 @@ export function portText(key: PolicyKey): string {
 export const describePolicyEntry: DescribeEntry = (keyBytes, valueBytes) => {
   const key = decodePolicyKey(keyBytes);
   const entry = decodePolicyEntry(valueBytes);
-  const policy = entry.deny ? 'Deny' : 'Allow';
+  const policy = entry.deny ? 'Deny' : entry.audited === true ? 'Audit' : 'Allow';
   return {
     key: `${key.direction === 'ingress' ? 'Ingress' : 'Egress'}: ${key.identity} ${portText(key)}`,
     value: `${policy} proxyport=${entry.proxyPort} auth=${entry.authType} precedence=${entry.precedence} cookie=${entry.cookie}`,
@@ -141,6 +146,7 @@ export const describePolicyEntry: DescribeEntry = (keyBytes, valueBytes) => {
       port: key.port,
       'port-prefix-length': key.portPrefix,
       deny: entry.deny,
+      audited: entry.audited === true,
       'proxy-port': entry.proxyPort,
       'auth-type': entry.authType,
       'auth-explicit': entry.authExplicit,

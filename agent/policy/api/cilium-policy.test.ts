@@ -37,6 +37,30 @@ function fields(spec: object, options: Partial<DecodeOptions> = {}, kind?: strin
   return (decode({ endpointSelector: {}, ...spec }, options, kind).errors ?? []).map(({ field }) => field);
 }
 
+describe('the annotation for an audit', () => {
+  const annotated = (annotations: unknown) =>
+    decodePolicy({
+      ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', spec: { podSelector: {} } },
+      metadata: { name: 'p', namespace: 'prod', annotations },
+    });
+
+  test('makes the rules of any kind audited ones, and false is as none', () => {
+    const audited = (annotations: unknown) => annotated(annotations).rules!.map((rule) => rule.audited);
+    assert.deepEqual(audited({ 'policy.weir.io/audit': 'true' }), [true]);
+    assert.deepEqual(audited({ 'policy.weir.io/audit': 'false', other: 'true' }), [undefined]);
+  });
+
+  test('is not misunderstood: another value, or a name that is nearly right, rejects the policy', () => {
+    const field = 'metadata.annotations["policy.weir.io/audit"]';
+    for (const value of ['yes', '', true]) {
+      const [issue] = annotated({ 'policy.weir.io/audit': value }).errors!;
+      assert.deepEqual([issue!.field, issue!.remedy], [field, 'write "true" or "false", in quotes']);
+    }
+    const [issue] = annotated({ 'policy.weir.io/audited': 'true' }).errors!;
+    assert.deepEqual([issue!.message, issue!.nearest], ['unknown annotation', 'policy.weir.io/audit']);
+  });
+});
+
 describe('subjects (S18)', () => {
   test('lie in the namespace of the policy, whatever the selector says', () => {
     const { subject } = rule({

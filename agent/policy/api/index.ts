@@ -6,12 +6,14 @@ import { ciliumPolicy } from './cilium-policy.ts';
 import { clusterNetworkPolicy } from './cluster-network-policy.ts';
 import { isObject } from './decode.ts';
 import type { PolicyIssue } from './issue.ts';
+import { isAudited } from './metadata.ts';
 import { nearestName } from './nearest.ts';
 import { networkPolicy } from './network-policy.ts';
 import { DEFAULT_DECODE_OPTIONS, type DecodeOptions } from './options.ts';
 import { Reading } from './reading.ts';
 
 export { formatIssue, type PolicyIssue } from './issue.ts';
+export { AUDIT_ANNOTATION } from './metadata.ts';
 export { DEFAULT_DECODE_OPTIONS, type DecodeOptions } from './options.ts';
 
 type ReadPolicy = (object: Readonly<Record<string, unknown>>, reading: Reading) => readonly Rule[];
@@ -77,5 +79,7 @@ function readPolicy(object: unknown, reading: Reading): readonly Rule[] {
       remedy: `write ${apiVersions.join(' or ')}`,
     });
   }
-  return read(object, reading);
+  const audited = isAudited(object, reading);
+  const rules = read(object, reading);
+  return audited ? rules.map((rule) => ({ ...rule, audited })) : rules;
 }
