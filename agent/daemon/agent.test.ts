@@ -153,6 +153,40 @@ describe('the agent', () => {
     assert.equal(kernel.identityAt('10.0.0.2/32'), undefined);
   });
 
+  test('host ports of a pod are services while it has an endpoint here, also for the next agent', async () => {
+    const ports = '{ containerPort: 8080, hostPort: 30080, hostIP: 127.0.0.1 }, { containerPort: 53, protocol: UDP }';
+    const withPorts = POD('web').replace('image: i', `image: i, ports: [${ports}]`);
+    assert.match(withPorts, /hostPort/);
+    const listed = async (): Promise<string[]> =>
+      (await api.services()).map(({ spec }) => {
+        const { ip, port } = spec!['frontend-address']!;
+        const backends = spec!['backend-addresses']!.map((backend) => `${backend.ip}:${backend.port}`);
+        return `${spec!.flags!.type} ${spec!.flags!.name} ${ip}:${port} -> ${backends.join()}`;
+      });
+    const expected = ['HostPort web/host-port/30080 127.0.0.1:30080 -> 10.0.0.2:8080'];
+    manifest('pods.yaml', withPorts);
+    await start();
+    assert.deepEqual(await listed(), []);
+    await add('web');
+    await until('the service', async () => (await listed()).length > 0);
+    assert.deepEqual(await listed(), expected);
+    await stop();
+    kernel.serviceChanges.length = 0;
+    await start();
+    assert.deepEqual(
+      kernel.serviceChanges[0]?.frontends.update.map(({ kind }) => kind),
+      ['HostPort'],
+      'never without',
+    );
+    assert.deepEqual(await listed(), expected);
+    manifest('pods.yaml', POD('web'));
+    await until('its end', async () => (await listed()).length === 0);
+    manifest('pods.yaml', withPorts);
+    await until('the service', async () => (await listed()).length > 0);
+    await api.deleteContainer('c-web');
+    await until('its end', async () => (await listed()).length === 0);
+  });
+
   test('refuses endpoints that make no sense, by field', async () => {
     await start();
     const put = (id: string, more: object) => api.putEndpoint(id, { 'container-id': 'c', ...more });

@@ -73,8 +73,8 @@ const CONFIG_HASH = 'kubernetes.io/config.hash';
 const CONFIG_MIRROR = 'kubernetes.io/config.mirror';
 
 function podView(resource: Resource): Parameters<PodDirectory['setPod']>[2] {
-  const { uid, labels, annotations, serviceAccountName, namedPorts } = decodePod(resource);
+  const { uid, labels, annotations, serviceAccountName, namedPorts, hostPorts } = decodePod(resource);
   // Runtimes know a static pod by the file that it was made from, not by its object.
   const uids = [uid, annotations.get(CONFIG_HASH) ?? '', annotations.get(CONFIG_MIRROR) ?? ''].filter(Boolean);
-  return { labels: Object.fromEntries(labels), serviceAccount: serviceAccountName, namedPorts, uids };
+  return { labels: Object.fromEntries(labels), serviceAccount: serviceAccountName, namedPorts, hostPorts, uids };
 }

@@ -30,6 +30,7 @@ import { ClusterHealth, type HealthParts } from './cluster-health.ts';
 import type { CloudGroupResolver } from './cloud-groups.ts';
 import { Health } from './health.ts';
 import { IdentityKeeper, type KeptIdentities } from './identity-keeper.ts';
+import { HostPorts } from './host-ports.ts';
 import { HostEndpoint } from './host-endpoint.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { KernelIpcache } from './kernel-ipcache.ts';
@@ -147,7 +148,9 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   const metrics = new PolicyMetrics();
   const pods = new PodDirectory((change) => {
     manager.podChanged(change);
-    if (change.name !== undefined) announcer?.podChanged(change.namespace, change.name);
+    if (change.name === undefined) return;
+    announcer?.podChanged(change.namespace, change.name);
+    hostPorts.podChanged(change.namespace, change.name);
   });
   const names = new Names({
     ...{ clock, ipcache, identities, families },
@@ -166,7 +169,10 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
   });
   const manager = new EndpointManager({
     ...environmentOf(parts, { engine, identities, ipcache, kernelIpcache, pods, metrics, dns }),
-    ...(announcer !== undefined && { announcer }),
+    announcer: {
+      setEndpoint: (endpoint) => hostPorts.setEndpoint(endpoint),
+      removeEndpoint: (endpoint) => hostPorts.removeEndpoint(endpoint),
+    },
   });
   const nodeAddresses = new NodeAddresses({
     ...{ ipcache, clock, always: addressesOf(ipam.routers) },
@@ -214,6 +220,7 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
     onHealth: (health) => serviceHealth.update(health),
     onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
   });
+  const hostPorts = new HostPorts({ pods, services, endpoints: manager.index, next: announcer });
   const clusterHealth = openClusterHealth(parts, { families, manager, nodeAddresses, cluster, announcer });
   return {
     ...parts,

@@ -1,5 +1,5 @@
 import { LoadBalancer } from '../loadbalancer/loadbalancer.ts';
-import type { LbNode, LbService, LbSlice, ServiceHealth } from '../loadbalancer/service.ts';
+import type { LbNode, LbPod, LbService, LbSlice, ServiceHealth } from '../loadbalancer/service.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Backend, Frontend, LbTarget } from '../model/service.ts';
 import type { ServiceAction, ServiceMetrics } from './service-metrics.ts';
@@ -66,6 +66,12 @@ export class ServiceSync {
   setSlice(namespace: string, name: string, slice: LbSlice | undefined): void {
     this.#hear(slice?.service === undefined ? `slice ${namespace}/${name}` : `${namespace}/${slice.service}`, 'update');
     this.#balancer.setSlice(namespace, name, slice);
+    this.#schedule();
+  }
+
+  /** Host ports of a pod of this node; undefined when it has none, or is gone. */
+  setPod(namespace: string, name: string, pod: LbPod | undefined): void {
+    this.#balancer.setPod(namespace, name, pod);
     this.#schedule();
   }
 

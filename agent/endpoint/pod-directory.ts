@@ -1,5 +1,6 @@
 import type { PodFacts } from '../identity/pod-labels.ts';
 import type { Clock } from '../model/clock.ts';
+import type { HostPort } from '../model/service.ts';
 import type { NamedPort } from '../policy/contract.ts';
 
 /** What a Pod object says about its endpoint. */
@@ -8,6 +9,8 @@ export interface PodView {
   /** Empty when unknown. */
   readonly serviceAccount: string;
   readonly namedPorts: readonly NamedPort[];
+  /** Ports of the node that lead to it; none when absent. */
+  readonly hostPorts?: readonly HostPort[];
   /** By which runtimes may call the pod: its uid, or that of the file it was made from. Absent when it is not known. */
   readonly uids?: readonly string[];
 }
@@ -15,6 +18,7 @@ export interface PodView {
 /** A pod with what its namespace adds. */
 export interface PodRecord extends PodFacts {
   readonly namedPorts: readonly NamedPort[];
+  readonly hostPorts?: readonly HostPort[];
   readonly uids?: readonly string[];
 }
 

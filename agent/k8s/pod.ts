@@ -1,6 +1,7 @@
 import type { Address } from '../model/address.ts';
 import { port, type Port } from '../model/port.ts';
 import type { Resource } from '../model/resource.ts';
+import type { HostPort } from '../model/service.ts';
 import { Fields } from './fields.ts';
 
 /** A named port of a container, which policies may name (S35). */
@@ -27,6 +28,8 @@ export interface Pod {
   readonly hostNetwork: boolean;
   /** Of all containers, sidecars (restartable init containers) included. */
   readonly namedPorts: readonly NamedPort[];
+  /** Ports of the node that lead to it. */
+  readonly hostPorts: readonly HostPort[];
   readonly phase: (typeof POD_PHASES)[number];
   /** Empty until the pod has some. */
   readonly addresses: readonly Address[];
@@ -53,6 +56,7 @@ export function decodePod(resource: Resource): Pod {
     nodeName: spec.optionalString('nodeName'),
     hostNetwork: spec.boolean('hostNetwork', false),
     namedPorts: namedPorts(spec),
+    hostPorts: hostPorts(spec),
     phase: status.oneOf('phase', POD_PHASES, 'Pending'),
     addresses: podAddresses(status),
     hostAddress: status.optionalAddress('hostIP'),
@@ -60,18 +64,32 @@ export function decodePod(resource: Resource): Pod {
   };
 }
 
-function namedPorts(spec: Fields): NamedPort[] {
+/** Of all containers that stay, sidecars (restartable init containers) included. */
+function containerPorts(spec: Fields): Fields[] {
   const sidecars = spec
     .objects('initContainers')
     .filter((container) => container.optionalString('restartPolicy') === 'Always');
-  return [...spec.objects('containers'), ...sidecars].flatMap((container) =>
-    container.objects('ports').flatMap((item) => {
-      const number = port(item.integer('containerPort', 1, 65535));
-      const protocol = item.protocol();
-      const name = item.optionalString('name');
-      return name === undefined || name === '' ? [] : [{ name, protocol, port: number }];
-    }),
-  );
+  return [...spec.objects('containers'), ...sidecars].flatMap((container) => container.objects('ports'));
+}
+
+function namedPorts(spec: Fields): NamedPort[] {
+  return containerPorts(spec).flatMap((item) => {
+    const number = port(item.integer('containerPort', 1, 65535));
+    const protocol = item.protocol();
+    const name = item.optionalString('name');
+    return name === undefined || name === '' ? [] : [{ name, protocol, port: number }];
+  });
+}
+
+function hostPorts(spec: Fields): HostPort[] {
+  return containerPorts(spec).flatMap((item) => {
+    // 0 is none.
+    const number = item.optionalInteger('hostPort', 0, 65535) ?? 0;
+    if (number === 0) return [];
+    const hostAddress = item.optionalAddress('hostIP');
+    const containerPort = port(item.integer('containerPort', 1, 65535));
+    return [{ hostPort: port(number), hostAddress, containerPort, protocol: item.protocol() }];
+  });
 }
 
 function podAddresses(status: Fields): Address[] {

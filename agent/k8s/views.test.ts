@@ -31,7 +31,7 @@ metadata:
 spec:
   containers:
   - name: web
-    ports: [{name: http, containerPort: 8080}, {containerPort: 9090}, {name: dns, containerPort: 53, protocol: UDP}]
+    ports: [{name: http, containerPort: 8080}, {containerPort: 9090, hostPort: 90}, {name: dns, containerPort: 53, protocol: UDP, hostPort: 53, hostIP: 192.0.2.1}]
   initContainers:
   - name: sidecar
     restartPolicy: Always
@@ -53,6 +53,18 @@ describe('Pod', () => {
     assert.deepEqual(
       pod.namedPorts.map((p) => `${p.name} ${p.protocol} ${p.port}`),
       ['http 6 8080', 'dns 17 53', 'admin 6 15000'],
+    );
+    assert.deepEqual(
+      pod.hostPorts.map((p) => [
+        p.hostAddress && formatAddress(p.hostAddress),
+        p.hostPort,
+        p.protocol,
+        p.containerPort,
+      ]),
+      [
+        [undefined, 90, 6, 9090],
+        ['192.0.2.1', 53, 17, 53],
+      ],
     );
     assert.equal(pod.serviceAccountName, 'default');
     assert.equal(pod.phase, 'Pending');

@@ -1,8 +1,9 @@
 /** What one service asks for, before it is known what others ask for: pure, without numbers. */
 import { addressEquals, formatAddress, isUnspecified, type Address, type Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
-import { socketKey, type BackendState, type FrontendKind, type Socket, type TrafficPolicy } from '../model/service.ts';
-import type { LbNode, LbService, LbServicePort, LbSlice, LbSliceEndpoint, ServiceHealth } from './service.ts';
+import { socketKey } from '../model/service.ts';
+import type { BackendState, FrontendKind, HostPort, Socket, TrafficPolicy } from '../model/service.ts';
+import type { LbNode, LbPod, LbService, LbServicePort, LbSlice, LbSliceEndpoint, ServiceHealth } from './service.ts';
 
 /** A place where a connection may come out, as one service's slices describe it. */
 export interface BackendDraft extends Socket {
@@ -88,6 +89,44 @@ function healthOf(service: LbService, slices: readonly LbSlice[], node: LbNode):
     return new Set(local.flatMap(({ addresses }) => addresses.slice(0, 1).map(formatAddress))).size;
   });
   return { port: healthCheckNodePort, localEndpoints: Math.max(...ready) };
+}
+
+/**
+ * A pod's host ports as frontends at this node's addresses, which lead to it alone.
+ *
+ * @param name `namespace/name`
+ */
+export function draftPod(name: string, { addresses, hostPorts }: LbPod, node: LbNode): ServiceDraft {
+  const frontends = new Map<string, FrontendDraft>();
+  const backends = new Map<string, BackendDraft>();
+  for (const hostPort of hostPorts) {
+    const { hostPort: number, containerPort, protocol } = hostPort;
+    for (const own of addresses) {
+      const socket = { address: own, port: containerPort, protocol };
+      const backend: BackendDraft = {
+        ...{ ...socket, key: socketKey(socket), state: 'active', node: node.name, zone: undefined },
+      };
+      for (const address of hostAddresses(hostPort, node, own.family)) {
+        const asked = { address, port: number, protocol };
+        const key = socketKey(asked);
+        backends.set(backend.key, backend);
+        frontends.set(key, {
+          ...{ ...asked, key, kind: 'HostPort', service: `${name}/host-port/${number}`, portName: '' },
+          ...{ internalTrafficPolicy: 'Cluster', externalTrafficPolicy: 'Cluster', affinitySeconds: 0 },
+          ...{ backends: [backend.key], externalBackends: [backend.key], sourceRanges: undefined },
+        });
+      }
+    }
+  }
+  return { frontends: [...frontends.values()], backends: [...backends.values()] };
+}
+
+/** Where it answers: at what it names, or at all of this node, and only of this node. */
+function hostAddresses({ hostAddress }: HostPort, node: LbNode, family: 4 | 6): readonly Address[] {
+  if (hostAddress !== undefined && !isUnspecified(hostAddress))
+    return hostAddress.family === family ? [hostAddress] : [];
+  if (hostAddress !== undefined && hostAddress.family !== family) return [];
+  return node.addresses.filter((address) => address.family === family && !isUnspecified(address));
 }
 
 /** No ranges mean everybody; Kubernetes has no way to say nobody. */

@@ -348,3 +348,49 @@ test('load balancers hear how many ready backends this node has, of services tha
   assert.deepEqual(heard({ ...local, healthCheckNodePort: undefined }), []);
   assert.deepEqual(heard({ ...local, type: 'NodePort' }), []);
 });
+
+describe('host ports', () => {
+  const lead = { hostPort: port(80), hostAddress: undefined, containerPort: port(8080), protocol: PROTOCOL.TCP };
+  const addresses = [parseAddress('10.0.0.1'), parseAddress('fd00::1')];
+  const node = { name: 'n1', addresses: ['192.0.2.1', '2001:db8::1', '127.0.0.1', '0.0.0.0', '::'].map(parseAddress) };
+
+  test('lead from the addresses of this node to its pod, or from the one that is named', () => {
+    const lb = new LoadBalancer(node);
+    const shown = (hostAddress: string | undefined): string[] => {
+      const named = { ...lead, hostAddress: hostAddress === undefined ? undefined : parseAddress(hostAddress) };
+      lb.setPod('default', 'web', { addresses, hostPorts: [named] });
+      lb.changes();
+      return dump(lb).filter((line) => line.startsWith('HostPort'));
+    };
+    const [four, six] = [
+      'default/web/host-port/80 -> [10.0.0.1:8080/TCP]',
+      'default/web/host-port/80 -> [[fd00::1]:8080/TCP]',
+    ];
+    const all = [`HostPort 127.0.0.1:80/TCP ${four}`, `HostPort 192.0.2.1:80/TCP ${four}`];
+    assert.deepEqual(shown(undefined), [...all, `HostPort [2001:db8::1]:80/TCP ${six}`]);
+    assert.deepEqual(shown('0.0.0.0'), all);
+    assert.deepEqual(shown('192.0.2.9'), [`HostPort 192.0.2.9:80/TCP ${four}`]);
+    lb.setPod('default', 'web', undefined);
+    lb.changes();
+    assert.deepEqual(dump(lb), []);
+  });
+
+  test('follow the addresses of the node, and come after services', () => {
+    const lb = new LoadBalancer({ ...node, addresses: [] });
+    lb.setPod('default', 'web', { addresses, hostPorts: [{ ...lead, hostPort: port(30_080) }] });
+    const ports = [{ ...web, nodePort: port(30_080) }];
+    lb.setService('default', 'web', service({ type: 'NodePort', ports, clusterAddresses: [] }));
+    lb.setNode({ ...node, addresses: [parseAddress('192.0.2.1')] });
+    lb.changes();
+    assert.deepEqual(
+      lb.frontends.map(({ kind }) => kind),
+      ['NodePort'],
+    );
+    lb.setService('default', 'web', undefined);
+    lb.changes();
+    assert.deepEqual(
+      lb.frontends.map(({ kind }) => kind),
+      ['HostPort'],
+    );
+  });
+});

@@ -1,6 +1,6 @@
 import { isUnspecified } from '../model/address.ts';
 import { WeirError } from '../model/errors.ts';
-import { betterBackend, draftService, NOTHING, sameNode } from './drafts.ts';
+import { betterBackend, draftPod, draftService, NOTHING, sameNode } from './drafts.ts';
 import type { BackendDraft, FrontendDraft, ServiceDraft } from './drafts.ts';
 import {
   FRONTEND_KINDS,
@@ -15,7 +15,7 @@ import {
 import { sameBackend, sameFrontend } from './frontend.ts';
 import { IdPool } from './id-pool.ts';
 import { maglevTable } from './maglev.ts';
-import type { LbNode, LbService, LbSlice, ServiceHealth } from './service.ts';
+import type { LbNode, LbPod, LbService, LbSlice, ServiceHealth } from './service.ts';
 
 /** What travels with a connection is 16 bits wide. */
 const FRONTEND_ID_MAX = 0xffff;
@@ -27,6 +27,8 @@ export class LoadBalancer {
   readonly #maglevTableSize: number | undefined;
   readonly #services = new Map<string, LbService>();
   readonly #slices = new Map<string, LbSlice>();
+  /** By a key that no service has. */
+  readonly #pods = new Map<string, LbPod>();
   readonly #slicesOf = new Map<string, Set<string>>();
   readonly #drafts = new Map<string, ServiceDraft>();
   readonly #frontendClaims = new Claims<FrontendDraft>();
@@ -63,11 +65,18 @@ export class LoadBalancer {
     for (const service of [before, after]) if (service !== undefined) this.#dirty.add(service);
   }
 
+  /** @param pod undefined when it is gone, or has no host ports any more */
+  setPod(namespace: string, name: string, pod: LbPod | undefined): void {
+    put(this.#pods, `${namespace}/${name}/`, pod);
+    this.#dirty.add(`${namespace}/${name}/`);
+  }
+
   /** Node ports move with the node's addresses, and Local policies with its name. */
   setNode(node: LbNode): void {
     if (sameNode(this.#node, node)) return;
     this.#node = node;
     for (const service of this.#services.keys()) this.#dirty.add(service);
+    for (const pod of this.#pods.keys()) this.#dirty.add(pod);
   }
 
   /** Everything that is in force as of the last call of {@link changes}. */
@@ -131,12 +140,19 @@ export class LoadBalancer {
 
   #redraft(name: string, frontendKeys: Set<string>, backendKeys: Set<string>): void {
     const before = this.#drafts.get(name) ?? NOTHING;
-    const service = this.#services.get(name);
-    const slices = [...(this.#slicesOf.get(name) ?? [])].sort().map((key) => this.#slices.get(key)!);
-    const after = service === undefined ? NOTHING : draftService(name, service, slices, this.#node);
+    const after = this.#draft(name);
     put(this.#drafts, name, after === NOTHING ? undefined : after);
     this.#frontendClaims.replace(name, before.frontends, after.frontends, frontendKeys);
     this.#backendClaims.replace(name, before.backends, after.backends, backendKeys);
+  }
+
+  #draft(name: string): ServiceDraft {
+    const pod = this.#pods.get(name);
+    if (pod !== undefined) return draftPod(name.slice(0, -1), pod, this.#node);
+    const service = this.#services.get(name);
+    if (service === undefined) return NOTHING;
+    const slices = [...(this.#slicesOf.get(name) ?? [])].sort().map((key) => this.#slices.get(key)!);
+    return draftService(name, service, slices, this.#node);
   }
 
   #settleBackends(keys: ReadonlySet<string>): Settled<Backend> {

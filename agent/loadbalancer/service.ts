@@ -1,6 +1,6 @@
 import type { Address, Cidr } from '../model/address.ts';
 import type { Port } from '../model/port.ts';
-import type { TrafficPolicy } from '../model/service.ts';
+import type { HostPort, TrafficPolicy } from '../model/service.ts';
 
 /** What load balancing needs to know of a Service; `agent/k8s`'s view of one fits. */
 export interface LbService {
@@ -55,6 +55,13 @@ export interface LbSlicePort {
   readonly protocol: number;
   /** Undefined means every port: that of the service is taken. */
   readonly port: Port | undefined;
+}
+
+/** What load balancing needs to know of a pod of this node that has ports of the node. */
+export interface LbPod {
+  /** One of each family that it has. */
+  readonly addresses: readonly Address[];
+  readonly hostPorts: readonly HostPort[];
 }
 
 /** The node that the load balancer works for. */

@@ -11,7 +11,7 @@ export type FrontendId = number & { readonly __brand: 'FrontendId' };
 export type BackendId = number & { readonly __brand: 'BackendId' };
 
 /** Why an address answers for a service, in the order of precedence between services. */
-export const FRONTEND_KINDS = ['ClusterIP', 'LoadBalancer', 'ExternalIPs', 'NodePort'] as const;
+export const FRONTEND_KINDS = ['ClusterIP', 'LoadBalancer', 'ExternalIPs', 'NodePort', 'HostPort'] as const;
 export type FrontendKind = (typeof FRONTEND_KINDS)[number];
 
 /** Local: backends of this node only. */
@@ -31,11 +31,21 @@ export interface Socket {
   readonly protocol: number;
 }
 
+/** A port of the node that a pod of it wants for one of its own (`hostPort`). */
+export interface HostPort {
+  readonly hostPort: Port;
+  /** The node's address to answer at; undefined, or unspecified: every one, of that family. */
+  readonly hostAddress: Address | undefined;
+  readonly containerPort: Port;
+  /** IANA number. */
+  readonly protocol: number;
+}
+
 /** One address and port of a service, and who answers for it. */
 export interface Frontend extends Socket {
   readonly id: FrontendId;
   readonly kind: FrontendKind;
-  /** `namespace/name`. */
+  /** `namespace/name`; of a host port `namespace/pod/host-port/number`. */
   readonly service: string;
   readonly portName: string;
   /** As the Service says; `backends` and `externalBackends` are what they come to. */

@@ -126,6 +126,7 @@ export const LB_CLUSTER_IP = 0;
 export const LB_LOAD_BALANCER = 1;
 export const LB_EXTERNAL_IP = 2;
 export const LB_NODE_PORT = 3;
+export const LB_HOST_PORT = 4;
 
 // enum lb_state
 export const LB_ACTIVE = 0;

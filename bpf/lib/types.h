@@ -319,6 +319,7 @@ enum lb_kind {
 	LB_LOAD_BALANCER = 1,
 	LB_EXTERNAL_IP   = 2,
 	LB_NODE_PORT     = 3,
+	LB_HOST_PORT     = 4,
 };
 
 struct lb_service {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { PROTOCOL } from '../../agent/model/port.ts';
-import { LB_EXTERNAL_IP, LB_LOAD_BALANCER, LB_MAGLEV, LB_NODE_PORT } from '../../bpf/gen/constants.ts';
+import { LB_EXTERNAL_IP, LB_HOST_PORT, LB_LOAD_BALANCER, LB_MAGLEV, LB_NODE_PORT } from '../../bpf/gen/constants.ts';
 import { LB_MAGLEV_CHUNK, LB_SCOPE_EXTERNAL, LB_SOURCE_RANGES, LB_TWO_SCOPES } from '../../bpf/gen/constants.ts';
 import { encode, lbMaglevKey } from '../../bpf/gen/structs.ts';
 import { ip, quoteOf, TCP, type Payload } from './frame.ts';
@@ -54,12 +54,14 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         on.backend(node, 2, OTHER[family], number);
       });
 
-      test('goes to a pod with the address of its client', () => {
-        on.serve(node, service);
-        const ran = come(4000);
-        assert.equal(ran.verdict, 'redirect');
-        assert.equal(ends(ran.frame), `${hexOf(CLIENT[family])}:4000 ${hexOf(POD[family])}:${BACKEND_PORT}`);
-        assert.equal(transportSum(ran.frame, number), 0);
+      test('goes to a pod with the address of its client, by a node port and by a host port', () => {
+        for (const kind of [LB_NODE_PORT, LB_HOST_PORT]) {
+          on.serve(node, { ...service, kind });
+          const ran = come(4000);
+          assert.equal(ran.verdict, 'redirect');
+          assert.equal(ends(ran.frame), `${hexOf(CLIENT[family])}:4000 ${hexOf(POD[family])}:${BACKEND_PORT}`);
+          assert.equal(transportSum(ran.frame, number), 0);
+        }
       });
 
       test("and the pod's answer comes from the frontend", async () => {

@@ -13,6 +13,7 @@ const VIPS = ['10.96.0.10', 'fd00:96::10'] as const;
 const EXTERNAL = ['198.51.100.8', '2001:db8:5::8'] as const;
 const BALANCER = ['198.51.100.7', '2001:db8:5::7'] as const;
 const NODE_PORT = 30080;
+const HOST_PORT = 30070;
 const HEALTH_PORT = 30090;
 const FAMILIES = [0, 1] as const;
 const NODE = [NODE_ADDRESSES.v4, NODE_ADDRESSES.v6] as const;
@@ -71,6 +72,12 @@ async function scene(stack: AsyncDisposableStack, flags: readonly string[] = [],
     );
   };
   return { node, world, server, other, client, serve };
+}
+
+/** A pod that wants a port of its node, for TCP and UDP. */
+function withHostPort(manifest: string): string {
+  const port = (protocol: string): string => `{ containerPort: 8080, hostPort: ${HOST_PORT}, protocol: ${protocol} }`;
+  return `${manifest}      ports: [${port('TCP')}, ${port('UDP')}]\n`;
 }
 
 async function dropped(node: WeirNode, reason: string): Promise<number> {
@@ -152,6 +159,20 @@ describe('from outside of the node', { timeout: 600_000 }, () => {
         assert.match(await world.do(question('tcp', NODE[family], 8080)), /^host /, 'asked directly');
       }
       await serve();
+    });
+    await t.test('a port of the node that a pod wants for its own', async () => {
+      node.manifest('server.yaml', withHostPort(podManifest('server', { app: 'server' })));
+      const listed = async (): Promise<boolean> => (await node.weir('service', 'list')).stdout.includes('HostPort');
+      await waitFor('the host port', listed);
+      for (const family of FAMILIES) {
+        const at = text(NODE[family], HOST_PORT);
+        for (const transport of ['tcp', 'udp-connected'] as const) {
+          const answer = `server ${WORLD[family]} ${at}`;
+          assert.equal(await world.do(question(transport, NODE[family], HOST_PORT)), answer);
+        }
+        const own = family === 0 ? client.ipv4 : client.ipv6;
+        assert.equal(await client.actor.do(question('tcp', NODE[family], HOST_PORT)), `server ${own} ${at}`);
+      }
     });
     await t.test('a connection goes on while the agent is away, and when it has come back', async () => {
       const keep = async (): Promise<string> =>
@@ -286,6 +307,7 @@ spec:
       const ask = (): Promise<string> => world.do(knock('tcp', NODE[family], NODE_PORT));
       node.manifest('policy.yaml', policy('cluster'));
       await waitFor('the denial', async () => (await ask()) === 'timeout');
+      assert.equal(await world.do(knock('tcp', NODE[family], HOST_PORT)), 'timeout', 'by its host port, too');
       node.manifest('policy.yaml', policy('world'));
       await waitFor('the permission', async () => (await ask()).startsWith('server '));
     });

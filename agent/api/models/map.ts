@@ -78,7 +78,7 @@ export type ServiceMapFields = {
   /** Of slot 0: the number under which the frontend travels with connections. */
   readonly id?: number;
   readonly count?: number;
-  /** Of slot 0: ClusterIP, LoadBalancer, ExternalIPs or NodePort. */
+  /** Of slot 0: ClusterIP, LoadBalancer, ExternalIPs, NodePort or HostPort. */
   readonly type?: string;
   /** Of slot 0: names separated by commas, such as `Local, sessionAffinity`. */
   readonly flags?: string;
