@@ -2,7 +2,7 @@ import { chmod, chown, lstat, mkdir, readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import swagger from '@fastify/swagger';
-import { Ajv } from 'ajv';
+import { Ajv, type AnySchema } from 'ajv';
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { errorText, WeirError } from '../../model/errors.ts';
 import type { AgentApi } from './contract.ts';
@@ -20,10 +20,12 @@ export interface ServerOptions {
   readonly logger: FastifyBaseLogger;
 }
 
+/** The schemas are our own: a test holds them against the schema of schemas, which takes long to compile. */
+const OWN_SCHEMAS = { allErrors: false, meta: false, validateSchema: false } as const;
 /** Bodies are taken as they are: a number in quotes is no number, a field that is not known is refused. */
-const bodies = new Ajv({ allErrors: false });
+const bodies = new Ajv(OWN_SCHEMAS);
 /** Paths, queries and headers are text. */
-const texts = new Ajv({ allErrors: false, coerceTypes: true });
+const texts = new Ajv({ ...OWN_SCHEMAS, coerceTypes: true });
 
 /** What is answered although the agent is not ready. */
 const ALWAYS: ReadonlySet<string> = new Set(['/v1/healthz', '/v1/openapi.json', '/v1/monitor']);
@@ -40,7 +42,7 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
     forceCloseConnections: true,
   });
   server.setErrorHandler((error, request, reply) => sendFault(error, request, reply));
-  server.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? bodies : texts).compile(schema));
+  server.setValidatorCompiler(({ schema, httpPart }) => compiledAtNeed(httpPart === 'body' ? bodies : texts, schema));
   // The peer's clients send the labels of a list with GET.
   server.addHttpMethod('GET', { hasBody: true, overrideExisting: true });
   server.setNotFoundHandler((request, reply) => {
@@ -76,6 +78,15 @@ export async function createServer({ api, version, logger }: ServerOptions): Pro
   });
   await server.ready();
   return server;
+}
+
+/** To compile the schemas of all routes takes a good part of a start, and most routes are never asked. */
+function compiledAtNeed(ajv: Ajv, schema: AnySchema): (data: unknown) => { value: unknown } | { error: Error } {
+  return (data) => {
+    // Compiled once: ajv remembers.
+    const validate = ajv.compile(schema);
+    return validate(data) ? { value: data } : { error: validate.errors as unknown as Error };
+  };
 }
 
 /** Why a request is not taken yet, if so. */
