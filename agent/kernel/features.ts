@@ -128,6 +128,8 @@ function tcxExists(): boolean {
   }
 }
 
+const LOAD_ATTEMPTS = 5;
+
 function loadTrivial(): number {
   const code = memory(TRIVIAL.length);
   code.bytes.set(TRIVIAL);
@@ -137,7 +139,16 @@ function loadTrivial(): number {
   b.writeUInt32LE(TRIVIAL.length / 8, 4);
   b.writeBigUInt64LE(code.address, 8);
   b.writeBigUInt64LE(license.address, 16);
-  const fd = bpf(BPF.PROG_LOAD, 72, 'load a BPF program');
-  keep(code, license);
-  return fd;
+  try {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return bpf(BPF.PROG_LOAD, 72, 'load a BPF program');
+      } catch (error) {
+        // The verifier gives up when a signal comes, and wants to be asked again; libbpf does the same.
+        if (!isErrno(error, ERRNO.EAGAIN) || attempt === LOAD_ATTEMPTS) throw error;
+      }
+    }
+  } finally {
+    keep(code, license);
+  }
 }

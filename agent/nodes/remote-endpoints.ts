@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Ipcache, IpcacheRecord, IpcacheRemoval } from '../ipcache/ipcache.ts';
 import type { IpcacheSource } from '../ipcache/source.ts';
 import { prefixKey, prefixOfKey, type Address, type Cidr } from '../model/address.ts';
@@ -190,6 +191,7 @@ export class RemoteEndpoints {
       const { upserts, removals } = this.#take(CHUNK);
       ipcache.apply(upserts, []);
       gone.push(...removals);
+      await nextTurn();
     }
     await settlePolicies();
     this.#pending = false;

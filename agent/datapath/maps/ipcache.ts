@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { addressEquals, formatAddress, formatCidr, prefixKey, type Cidr } from '../../model/address.ts';
 import type { IpcacheEntry, IpcacheTarget } from '../../model/datapath.ts';
 import { identityId } from '../../model/identity.ts';
@@ -54,6 +55,17 @@ export const describeIpcacheEntry: DescribeEntry = (key, value) => {
 
 const textOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
 
+/** Entries that are encoded in one turn of the event loop: some 4 ms. */
+const SLICE = 2_048;
+
+/** A turn of the event loop for each slice: a large cluster has 100,000 entries. */
+async function* slices<T>(all: readonly T[]): AsyncGenerator<readonly T[]> {
+  for (let at = 0; at < all.length; at += SLICE) {
+    if (at > 0) await nextTurn();
+    yield all.slice(at, at + SLICE);
+  }
+}
+
 /** How a reconciler tells ipcache entries apart. */
 export const ipcacheEntryType: ObjectType<IpcacheEntry, Cidr> = {
   keyOf: (entry) => entry.prefix,
@@ -78,10 +90,12 @@ export class IpcacheMap implements IpcacheTarget {
   /** @throws WeirError BPF_MAP_FULL, BPF_MAP_FAILED */
   async update(entries: readonly IpcacheEntry[]): Promise<void> {
     if (entries.length === 0) return;
-    const keys = entries.map(({ prefix }) => encodeIpcacheKey(prefix));
-    await this.#changing(() =>
-      this.#map.updateBatch(Buffer.concat(keys), Buffer.concat(entries.map(encodeIpcacheValue))),
-    );
+    await this.#changing(async () => {
+      for await (const slice of slices(entries)) {
+        const keys = slice.map(({ prefix }) => encodeIpcacheKey(prefix));
+        await this.#map.updateBatch(Buffer.concat(keys), Buffer.concat(slice.map(encodeIpcacheValue)));
+      }
+    });
   }
 
   /** @throws WeirError BPF_MAP_FAILED */
@@ -92,7 +106,10 @@ export class IpcacheMap implements IpcacheTarget {
 
   /** @throws WeirError BPF_MAP_FAILED */
   async prune(desired: readonly IpcacheEntry[]): Promise<void> {
-    const wanted = new Set(desired.map(({ prefix }) => textOf(encodeIpcacheKey(prefix))));
+    const wanted = new Set<string>();
+    for await (const slice of slices(desired)) {
+      for (const { prefix } of slice) wanted.add(textOf(encodeIpcacheKey(prefix)));
+    }
     const stale: Uint8Array[] = [];
     for await (const { key } of this.#map.entries()) if (!wanted.has(textOf(key))) stale.push(key);
     if (stale.length > 0) await this.#changing(() => this.#map.deleteBatch(Buffer.concat(stale)));
