@@ -3,6 +3,7 @@ import type { Endpoint } from '../endpoint/endpoint.ts';
 import { addressPair } from './api/endpoint-model.ts';
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
 import type { ApiServer } from '../k8s/apiserver/client.ts';
+import { metaOf, recordOf, textOf } from '../k8s/apiserver/objects.ts';
 import { ObjectTarget, wantedObjectType, type ObjectKey, type WantedObject } from '../k8s/apiserver/object-target.ts';
 import type { WriteLimiter } from '../k8s/apiserver/write-limiter.ts';
 import { formatAddress, formatCidr, type Address, type Cidr } from '../model/address.ts';
@@ -11,6 +12,7 @@ import { formatLabel } from '../model/labels.ts';
 import { protocolName } from '../model/port.ts';
 import { Reconciler } from '../reconcile/reconciler.ts';
 import type { OwnNode } from './own-node.ts';
+import { OwnSlices, type SlicedEndpoint } from './own-slices.ts';
 
 export interface AnnouncerOptions {
   readonly server: ApiServer;
@@ -36,6 +38,8 @@ export class Announcer {
   readonly #attempts = new Map<string, number>();
   /** Endpoints that the cluster takes for this node's, by name: their uids. */
   readonly #found = new Map<string, { readonly key: ObjectKey; readonly uid: string }>();
+  /** The same where endpoints come in slices. */
+  readonly #slices = new OwnSlices();
   #begun = false;
 
   constructor(options: AnnouncerOptions) {
@@ -55,12 +59,8 @@ export class Announcer {
     this.#begun = true;
     this.#tellNode();
     for (const endpoint of this.#endpoints.values()) this.#tell(endpoint);
-    for (const [name, { key, uid }] of this.#found) {
-      if (this.#endpoints.has(name)) continue;
-      this.#target.deleteForeign(key, uid).catch((error: unknown) => {
-        this.#options.onError(`stale ${wantedObjectType.keyText(key)} cannot be deleted`, error);
-      });
-    }
+    for (const { key, uid } of this.#found.values()) this.#takeBack(key, () => this.#target.deleteForeign(key, uid));
+    for (const key of this.#slices.keys()) this.#takeBack(key, () => this.#deleteSliced(key));
   }
 
   close(): Promise<void> {
@@ -112,13 +112,45 @@ export class Announcer {
     const podName = `${namespace}/${name}`;
     if (uid === undefined) {
       this.#found.delete(podName);
-      const endpoint = this.#endpoints.get(podName);
-      if (endpoint === undefined || !this.#begun) return;
-      this.#attempts.set(podName, (this.#attempts.get(podName) ?? 0) + 1);
-      this.#tell(endpoint);
+      this.#tellAgain(podName);
     } else if (!this.#begun && nodeAddress !== undefined && this.#options.own.has(nodeAddress)) {
       this.#found.set(podName, { key: { kind: 'CiliumEndpoint', namespace, name }, uid });
     }
+  }
+
+  /**
+   * A CiliumEndpointSlice was seen at the server.
+   *
+   * @param endpoints all that it names now; none when it is gone
+   */
+  observeSlice(slice: string, endpoints: readonly SlicedEndpoint[]): void {
+    const addresses = this.#options.own.addresses().map(({ address }) => address);
+    for (const { namespace, name } of this.#slices.set(slice, endpoints, addresses))
+      this.#tellAgain(`${namespace}/${name}`);
+  }
+
+  /** Somebody else has deleted what may stand here. */
+  #tellAgain(podName: string): void {
+    const endpoint = this.#endpoints.get(podName);
+    if (endpoint === undefined || !this.#begun) return;
+    this.#attempts.set(podName, (this.#attempts.get(podName) ?? 0) + 1);
+    this.#tell(endpoint);
+  }
+
+  /** Deletes what an earlier run said, unless it holds again. */
+  #takeBack(key: ObjectKey, remove: () => Promise<void>): void {
+    if (this.#endpoints.has(`${key.namespace}/${key.name}`)) return;
+    remove().catch((error: unknown) => {
+      this.#options.onError(`stale ${wantedObjectType.keyText(key)} cannot be deleted`, error);
+    });
+  }
+
+  /** By now the endpoint may be another node's. */
+  async #deleteSliced(key: ObjectKey): Promise<void> {
+    const object = await this.#target.read(key);
+    const node = textOf(recordOf(recordOf(object?.['status'])['networking'])['node']);
+    const isOurs = this.#options.own.addresses().some(({ address }) => formatAddress(address) === node);
+    if (object !== undefined && isOurs) await this.#target.deleteForeign(key, metaOf(object).uid);
   }
 
   #tellNode(): void {

@@ -6,6 +6,7 @@ import type { Address } from '../model/address.ts';
 import type { Announcer } from './announcer.ts';
 import type { KvstoreAnnouncer } from './kvstore-announcer.ts';
 import type { OwnNode } from './own-node.ts';
+import type { SlicedEndpoint } from './own-slices.ts';
 
 export class Announcers implements EndpointAnnouncer {
   readonly #own: OwnNode;
@@ -63,5 +64,10 @@ export class Announcers implements EndpointAnnouncer {
   /** A CiliumEndpoint was seen at the API server. */
   observe(namespace: string, name: string, uid: string | undefined, nodeAddress: Address | undefined): void {
     this.#objects?.observe(namespace, name, uid, nodeAddress);
+  }
+
+  /** A CiliumEndpointSlice was seen at the API server. */
+  observeSlice(slice: string, endpoints: readonly SlicedEndpoint[]): void {
+    this.#objects?.observeSlice(slice, endpoints);
   }
 }

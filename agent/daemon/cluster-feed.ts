@@ -23,7 +23,7 @@ export interface ClusterRooms {
   /** Labels of this node's own object; none when there is no such object. */
   readonly setOwnLabels: (labels: ReadonlyMap<string, string>) => void;
   /** Absent where nobody is told of this node. */
-  readonly announcer?: Pick<Announcers, 'observe' | 'setNodeObject'>;
+  readonly announcer?: Pick<Announcers, 'observe' | 'observeSlice' | 'setNodeObject'>;
 }
 
 /** The service by which a cluster's own API is reached. */
@@ -53,7 +53,9 @@ export class ClusterFeed {
       const uid = deleted ? undefined : resource.uid;
       this.#rooms.announcer?.observe(resource.namespace, name, uid, endpoint?.nodeAddress);
     } else if (kind === 'CiliumEndpointSlice') {
-      endpoints.set(owner, deleted ? [] : decodeCiliumEndpointSlice(resource));
+      const sliced = deleted ? [] : decodeCiliumEndpointSlice(resource);
+      endpoints.set(owner, sliced);
+      this.#rooms.announcer?.observeSlice(name, sliced);
     }
   }
 

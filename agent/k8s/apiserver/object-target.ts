@@ -4,6 +4,7 @@ import type { ResourceKind } from '../../model/resource.ts';
 import { collectionPath, preferredApiVersion } from '../kinds.ts';
 import { isRecord } from '../object-meta.ts';
 import { isRefusal, PATCH, type ApiServer, type JsonObject } from './client.ts';
+import { getObject } from './objects.ts';
 import type { WriteLimiter } from './write-limiter.ts';
 
 export interface ObjectKey {
@@ -60,6 +61,11 @@ export class ObjectTarget {
   /** What is at the server and not wanted is found by whoever watches it: see {@link deleteForeign}. */
   prune(): Promise<void> {
     return Promise.resolve();
+  }
+
+  /** The object as it stands now, whoever wrote it; undefined when there is none. */
+  read(key: ObjectKey): Promise<JsonObject | undefined> {
+    return getObject(this.#server, pathOf(key));
   }
 
   /** Deletes the object of exactly this uid; one that took its name since stays. */

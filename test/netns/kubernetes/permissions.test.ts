@@ -1,18 +1,19 @@
 /**
  * A whole cluster under the accounts of install/kubernetes: nothing that agents and the operator ask for is refused, and
- * agents use every verb that they are given.
+ * agents use every verb that they are given. Endpoints come to the agents in slices.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { granted, used } from '../../harness/grants.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { MODES, openScene, POLICIES } from './scene.ts';
+import { IN_SLICES, openScene, POLICIES } from './scene.ts';
 
 /** What this life, without accidents, may have no use for, and why. */
 const SPARED: ReadonlyMap<string, string> = new Map([
   ['get /nodes', 'addresses of pods come from the operator'],
-  ['list cilium.io/ciliumendpointslices', 'endpoints are not batched'],
-  ['watch cilium.io/ciliumendpointslices', 'endpoints are not batched'],
+  ['list cilium.io/ciliumendpoints', 'endpoints come in slices'],
+  ['watch cilium.io/ciliumendpoints', 'endpoints come in slices'],
+  ['get cilium.io/ciliumendpoints', 'no agent found what an earlier one had announced of a pod that is gone'],
   ['delete cilium.io/ciliumidentities', 'no two nodes raced for the same labels'],
   ['get cilium.io/ciliumidentities', 'no two nodes raced for the same labels'],
   ['patch cilium.io/ciliumidentities', 'no identity that was marked as unused came into use'],
@@ -21,14 +22,15 @@ const SPARED: ReadonlyMap<string, string> = new Map([
 
 test('agents and the operator do with what their manifests give them', { timeout: 600_000 }, async (t) => {
   await using stack = new AsyncDisposableStack();
-  const { cluster, members, clients } = await openScene(MODES[0]!);
+  const { cluster, members, server, clients } = await openScene(IN_SLICES);
   stack.use(cluster);
   const { server: api } = cluster;
   // Something for each verb: labels that change, an agent that starts anew, a pod that goes, a policy that only agents judge.
   await api.merge('/api/v1/namespaces/default/pods/client2', { metadata: { labels: { tier: 'new' } } });
   await members[2].node.stopAgent('SIGKILL');
   await members[2].node.startAgent();
-  await cluster.end(clients[0]);
+  const [gone] = clients;
+  await cluster.end(gone);
   await api.create('/apis/networking.k8s.io/v1/namespaces/default/networkpolicies', {
     metadata: { name: 'wrong' },
     spec: { podSelector: {}, ingress: [{ ports: [{ port: 80, endPort: 79 }] }] },
@@ -45,6 +47,10 @@ test('agents and the operator do with what their manifests give them', { timeout
     },
     60_000,
   );
+  await waitFor('the other nodes to know who is there and who is gone, by their slices', async () => {
+    const known = await Promise.all([1, 2].map(async (i) => (await members[i]!.api.ips()).map(({ cidr }) => cidr)));
+    return known.every((cidrs) => cidrs.includes(`${server.ipv4}/32`) && !cidrs.includes(`${gone.ipv4}/32`));
+  });
   const records = await api.records();
   for (const account of ['weir-agent', 'weir-operator']) {
     const allowed = granted(account);

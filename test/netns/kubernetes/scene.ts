@@ -39,6 +39,17 @@ export const MODES: readonly Mode[] = [
   },
 ];
 
+/** The first of them, but agents learn of endpoints from slices, which the operator makes. */
+export const IN_SLICES: Mode = {
+  ...{ name: 'custom resources, endpoints in slices', identityObjects: true },
+  start: () =>
+    KubernetesCluster.start({
+      ...COMMON,
+      flags: [...COMMON.flags, '--enable-cilium-endpoint-slice'],
+      operator: ['--enable-cilium-endpoint-slice'],
+    }),
+};
+
 /** Each takes etcd away in another way. */
 function etcdFaults({ etcd, nodes }: KubernetesCluster): Readonly<Record<string, Fault>> {
   const [first] = nodes.members as [Member];
