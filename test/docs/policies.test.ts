@@ -22,11 +22,14 @@ for (const { file, title, resources, flows } of policyExamples()) {
       assert.ok(index.includes(`(${file})`), 'README.md links every example');
     });
     const cluster = new OfflineCluster([...pods, ...resources]);
-    for (const { source, destination, port, allowed } of flows) {
-      test(`${source} -> ${destination} ${port} ${allowed ? 'allowed' : 'denied'}`, () => {
+    for (const { source, destination, port, allowed, audited } of flows) {
+      test(`${source} -> ${destination} ${port} ${audited ? 'audited' : allowed ? 'allowed' : 'denied'}`, () => {
         const to = findPeer(cluster, destination, '--dst');
         const flow = parseFlowPort(port, '--dport', (name) => cluster.portNamed(to, name));
-        assert.equal(cluster.decide(findPeer(cluster, source, '--src'), to, flow).allowed, allowed);
+        const decided = cluster.decide(findPeer(cluster, source, '--src'), to, flow);
+        assert.equal(decided.allowed, allowed);
+        const ends = [decided.egress, decided.ingress];
+        assert.equal(allowed && ends.some((end) => end?.entry?.audited === true), audited);
       });
     }
   });

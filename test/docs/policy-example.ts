@@ -12,6 +12,8 @@ export interface ExpectedFlow {
   /** `80/TCP`, `icmp/8` */
   readonly port: string;
   readonly allowed: boolean;
+  /** Allowed, but an audited policy would deny it. */
+  readonly audited: boolean;
 }
 
 export interface PolicyExample {
@@ -21,7 +23,7 @@ export interface PolicyExample {
   readonly flows: readonly ExpectedFlow[];
 }
 
-const FLOW = /^#\s+(\S+)\s+->\s+(\S+)\s+(\S+)\s+(allowed|denied)$/;
+const FLOW = /^#\s+(\S+)\s+->\s+(\S+)\s+(\S+)\s+(allowed|denied|audited)$/;
 
 /** The cluster that every example speaks about. */
 export function exampleCluster(): readonly Resource[] {
@@ -43,7 +45,8 @@ function load(file: string): PolicyExample {
     if (found === null && line.includes('->')) throw new Error(`${file}: no flow: ${line}`);
     if (found === null) return [];
     const [, source, destination, port, verdict] = found;
-    return [{ source: source!, destination: destination!, port: port!, allowed: verdict === 'allowed' }];
+    const decided = { allowed: verdict !== 'denied', audited: verdict === 'audited' };
+    return [{ source: source!, destination: destination!, port: port!, ...decided }];
   });
   return { file, title: comment[0]?.replace(/^#\s*/, '') ?? '', resources, flows };
 }

@@ -76,6 +76,32 @@ test('traces of a connection are its landmarks, and limits count what they leave
     node.manifest('client.policy.yaml', '');
   });
 
+  await t.test('an audited policy: what it denies is forwarded and reported, until it is enforced', async () => {
+    const ask = (timeoutMs = SILENCE_MS): Promise<string> =>
+      client.actor.do({ op: 'icmp', host: server.ipv6, timeoutMs });
+    const audited = (policy: string): string =>
+      policy.replace('  namespace:', '  annotations: { policy.weir.io/audit: "true" }\n  namespace:');
+    await using verdicts = await Events.listen(api, 'policy-verdict');
+    const passesWithReport = async (name: string): Promise<void> => {
+      await waitFor(`a report of ${name}`, async () => {
+        await ask();
+        return verdicts.of('ICMPv6').find(({ verdict, policies }) => verdict === 'audit' && policies?.includes(name));
+      });
+      assert.equal(await ask(ANSWER_MS), 'ok');
+    };
+    node.manifest('audited.yaml', audited(serverPolicy('nobody')));
+    await passesWithReport('CiliumNetworkPolicy default/server');
+    assert.match((await node.weir('endpoint', 'list')).stdout, /Disabled, 1 audited/);
+    const denial = serverPolicy('client').replace('name: server', 'name: denial').replace('ingress:', 'ingressDeny:');
+    node.manifest('policy.yaml', serverPolicy('client'));
+    node.manifest('audited.yaml', audited(denial));
+    await passesWithReport('CiliumNetworkPolicy default/denial');
+    node.manifest('audited.yaml', denial);
+    await waitFor('the denial', async () => (await ask()) !== 'ok');
+    node.manifest('audited.yaml', '');
+    node.manifest('policy.yaml', '');
+  });
+
   await t.test('a limit leaves events out, and weir status says how many', async () => {
     node.manifest('policy.yaml', serverPolicy('nobody'));
     await node.stopAgent();
