@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { ApiClient } from '../../agent/api/client.ts';
 import { listAll } from '../../agent/k8s/apiserver/objects.ts';
-import type { ApiServer } from '../../agent/k8s/apiserver/client.ts';
+import { isRefusal, type ApiServer } from '../../agent/k8s/apiserver/client.ts';
 import { collectionPath, preferredApiVersion } from '../../agent/k8s/kinds.ts';
 import type { ResourceKind } from '../../agent/model/resource.ts';
 import type { Part } from './bundle.ts';
@@ -132,6 +132,14 @@ const CLUSTER_KINDS: readonly ResourceKind[] = [
 /** What the API server stores of Weir's concern. */
 export function clusterParts(server: ApiServer): readonly Part[] {
   return CLUSTER_KINDS.map((kind) =>
-    json(`cluster/${kind}`, () => Array.fromAsync(listAll(server, collectionPath(kind, preferredApiVersion(kind))))),
+    json(`cluster/${kind}`, async () => {
+      try {
+        return await Array.fromAsync(listAll(server, collectionPath(kind, preferredApiVersion(kind))));
+      } catch (error) {
+        // Few clusters have all of the kinds.
+        if (isRefusal(error, 404)) return 'not served here';
+        throw error;
+      }
+    }),
   );
 }

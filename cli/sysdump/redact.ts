@@ -22,7 +22,7 @@ export function redactText(text: string): string {
 
 /** `data` without secrets: values of HTTP headers, fields named as secrets are, copies of whole objects. */
 export function redact(data: unknown): unknown {
-  if (typeof data === 'string') return redactText(data);
+  if (typeof data === 'string') return redactJson(data) ?? redactText(data);
   if (Array.isArray(data)) return data.map(redact);
   if (typeof data !== 'object' || data === null) return data;
   return Object.fromEntries(
@@ -30,6 +30,17 @@ export function redact(data: unknown): unknown {
       .filter(([name]) => !COPIES.has(name))
       .map(([name, value]: [string, unknown]) => [name, redactField(name, value)]),
   );
+}
+
+/** Policies stand in answers as texts of JSON, whose fields are no fields to whoever reads the text. */
+function redactJson(text: string): string | undefined {
+  if (!/^\s*[[{]/.test(text)) return undefined;
+  try {
+    return JSON.stringify(redact(JSON.parse(text)), undefined, 1);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 function redactField(name: string, value: unknown): unknown {

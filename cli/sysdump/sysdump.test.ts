@@ -27,6 +27,9 @@ test('no secret is left, and what is none stays', () => {
     password: PLANTED,
     environment: [`WEIR_KVSTORE_PASSWORD=${PLANTED}`, 'WEIR_NODE_NAME=kept'],
   };
+  const nested = { policy: { policy: JSON.stringify([policy]) }, note: '{"no JSON": kept' };
+  assert.equal(JSON.stringify(redact(nested)).match(/kept/gi)?.length, 7);
+  assert.doesNotMatch(JSON.stringify(redact(nested)), new RegExp(PLANTED));
   const text = JSON.stringify(redact(policy));
   assert.doesNotMatch(text, new RegExp(PLANTED));
   assert.equal(text.match(/kept/gi)?.length, 6);

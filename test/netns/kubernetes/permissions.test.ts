@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { granted, used } from '../../harness/grants.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { IN_SLICES, openScene, POLICIES } from './scene.ts';
+import { checkSysdump } from './sysdump.ts';
 
 /** What this life, without accidents, may have no use for, and why. */
 const SPARED: ReadonlyMap<string, string> = new Map([
@@ -61,4 +62,8 @@ test('agents and the operator do with what their manifests give them', { timeout
   }
   const spared = [...SPARED].filter(([verb]) => !used(records, 'weir-agent').has(verb));
   for (const [verb, why] of spared) t.diagnostic(`not used, since ${why}: ${verb}`);
+
+  await t.test('a bundle for support has what is promised, and no secret', async () => {
+    await checkSysdump(cluster, members[0].node, server.name);
+  });
 });
