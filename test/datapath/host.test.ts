@@ -5,6 +5,7 @@ import { LB_NODE_PORT } from '../../bpf/gen/constants.ts';
 import { encode, u32 } from '../../bpf/gen/structs.ts';
 import { ip, TCP, type Payload } from './frame.ts';
 import { ruleBytes, TestNode, type TestRule } from './node.ts';
+import { RoutedNetns } from './routed-netns.ts';
 import * as on from './services.ts';
 
 const HOST_ENDPOINT = 65535;
@@ -83,6 +84,21 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       node.raiseRevision(0);
       assert.equal(comes(ack(443, 6000)), 'next', 'whatever policy says since');
       assert.equal(comes(ack(443, 6001)), 'drop');
+    });
+
+    test('what the node would route on is not for it, but an address of its own that nobody has announced is', () => {
+      using away = new RoutedNetns();
+      const unannounced = family === 'ipv4' ? '198.51.100.1' : '2001:db8:7::1';
+      away.ns.ip(`addr add ${unannounced}/${family === 'ipv4' ? 32 : 128} dev ext0`);
+      const mac = /link\/ether (\S+)/.exec(away.ns.ip('-o link show ext0'))![1]!;
+      const brings = (to: string): string => {
+        const macs = { to: mac, from: '02:00:00:00:00:01' };
+        const frame = ip({ from: PEER[family], to, macs, payload: syn(4000, 22) });
+        return away.run(() => node.runHost('from_netdev', frame, { ifindex: away.ext0, ingressIfindex: away.ext0 }))
+          .verdict;
+      };
+      assert.equal(brings(family === 'ipv4' ? '203.0.113.50' : '2001:db8:8::50'), 'next');
+      assert.equal(brings(unannounced), 'drop');
     });
 
     test('what pods send is judged by their own policies', () => {

@@ -8,6 +8,15 @@ const POD = { id: 5, identity: 1005, ipv4: '10.0.0.5', ipv6: 'fd00::5' };
 const { pod: podMac, host: hostMac } = endpointMacs(POD.id);
 const NOBODY = '00:00:00:00:00:00';
 
+/** A frame with one byte other. */
+function changed(frame: Buffer, at: number, value: number): Buffer {
+  const copy = Buffer.from(frame);
+  copy[at] = value;
+  return copy;
+}
+
+/** Messages that no pod may send, of those that the tests before the count send. */
+let forbidden = 3;
 let node: TestNode;
 let pod: EndpointPrograms;
 before(async () => {
@@ -50,6 +59,30 @@ describe('what a pod asks its link', () => {
     });
   }
 
+  const question = arp({ operation: 1, sender: [podMac, POD.ipv4], target: [NOBODY, '10.0.0.1'] });
+  const malformed: readonly (readonly [string, Buffer])[] = [
+    ['cut off', question.subarray(0, 41)],
+    ['of another hardware', changed(question, 15, 6)],
+    ['about another protocol', changed(question, 16, 0x86)],
+    ['with longer hardware addresses', changed(question, 18, 8)],
+    ['with longer protocol addresses', changed(question, 19, 16)],
+  ];
+  for (const [name, frame] of malformed) {
+    test(`an ARP request ${name}: dropped, with a reason of its own`, async () => {
+      const before = (await node.counters())['egress DROP_INVALID_ARP'] ?? 0;
+      assert.equal(pod.run('from_container', frame).verdict, 'drop');
+      assert.equal((await node.counters())['egress DROP_INVALID_ARP'], before + 1);
+    });
+  }
+
+  test('an option that is no link address is as good as none', () => {
+    const asked = neighbour({ type: 135, from: POD.ipv6, to: 'fd00::1', target: 'fd00::1', mac: podMac });
+    for (const other of [changed(asked, 78, 14), changed(asked, 79, 2)]) {
+      const { verdict, frame } = pod.run('from_container', other);
+      assert.deepEqual([verdict, frame.readUInt16BE(18)], ['redirect', 24]);
+    }
+  });
+
   for (const mac of [podMac, undefined]) {
     test(`a neighbour solicitation ${mac === undefined ? 'without' : 'with'} a link address is answered`, () => {
       const asked = neighbour({ type: 135, from: POD.ipv6, to: 'fd00::1', target: 'fd00::1', ...(mac && { mac }) });
@@ -91,6 +124,16 @@ describe('what a pod asks its link', () => {
       'drop',
     ],
     [
+      'its own advertisement of an address of the link',
+      neighbour({ type: 136, from: 'fe80::5', to: 'fe80::1', target: 'fe80::5', mac: podMac }),
+      'ok',
+    ],
+    [
+      'an advertisement from another’s address',
+      neighbour({ type: 136, from: 'fd00::6', to: 'fe80::1', target: POD.ipv6, mac: podMac }),
+      'drop',
+    ],
+    [
       'a router advertisement',
       ip({ from: 'fe80::5', to: 'ff02::1', ttl: 255, payload: { icmp: { type: 134 } } }),
       'drop',
@@ -111,10 +154,27 @@ describe('what a pod asks its link', () => {
     test(`${name}: ${verdict}`, () => assert.equal(pod.run('from_container', frame).verdict, verdict));
   }
 
+  test('a message cut off, of an unknown code, or behind other headers is forbidden', async () => {
+    const asked = { type: 135, from: POD.ipv6, to: 'fd00::1', target: 'fd00::1' } as const;
+    const options = Buffer.from([58, 0, 1, 4, 0, 0, 0, 0]);
+    const quote = Buffer.from(neighbour(asked).subarray(62, 78));
+    const frames = [
+      neighbour(asked).subarray(0, 77),
+      changed(neighbour(asked), 55, 1),
+      ip({ ...asked, ttl: 255, options, firstExtension: 0, payload: { icmp: { type: 135, quote } } }),
+    ];
+    const before = await node.counters();
+    for (const frame of frames) assert.equal(pod.run('from_container', frame).verdict, 'drop');
+    const now = await node.counters();
+    const more = (reason: string): number => (now[`egress ${reason}`] ?? 0) - (before[`egress ${reason}`] ?? 0);
+    assert.deepEqual([more('DROP_CT_INVALID_HEADER'), more('DROP_FORBIDDEN_ICMP6')], [1, 2]);
+    forbidden += 2;
+  });
+
   test('reports and router solicitations are counted apart from what is forbidden', async () => {
     const counters = await node.counters();
     assert.equal(counters['egress DROP_LINK_LOCAL'], 2);
-    assert.equal(counters['egress DROP_FORBIDDEN_ICMP6'], 3);
+    assert.equal(counters['egress DROP_FORBIDDEN_ICMP6'], forbidden);
   });
 });
 

@@ -123,6 +123,13 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         for (let port = 4100; port < 4110; port++) assert.equal(backendOf(come(port)), 2);
       });
 
+      test('a service without backends for clients from outside, and one in the name of a pod: dropped', async () => {
+        on.serve(node, { ...service, flags: LB_TWO_SCOPES });
+        assert.deepEqual(await counted(() => come(4000)), ['ingress DROP_NO_SERVICE']);
+        on.serve(node, service);
+        assert.deepEqual(await counted(() => come(4000, TCP.syn, POD[family])), ['ingress DROP_INVALID_SOURCE_IP']);
+      });
+
       test('Maglev sends the same client ports the same way, whatever is remembered', async () => {
         const external = { ...service, kind: LB_EXTERNAL_IP, backends: [1, 2], flags: LB_MAGLEV | LB_TWO_SCOPES };
         const write = (odd: number, even: number): void => {

@@ -1,16 +1,15 @@
 /** Between nodes: what comes out of the tunnel, by whom and as whom, and what the host's stack and pods send into it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { BpfMap } from '../../agent/kernel/bpf-map.ts';
-import { BpfObject } from '../../agent/kernel/bpf-object.ts';
-import { compileBpf } from '../../agent/kernel/testbed.ts';
+import type { BpfObject } from '../../agent/kernel/bpf-object.ts';
 import { parseAddress } from '../../agent/model/address.ts';
 import { writeBpfOverlayConfig } from '../../bpf/gen/config.ts';
 import * as C from '../../bpf/gen/constants.ts';
 import { DROP_REASONS } from '../../bpf/gen/drops.ts';
-import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeInfo, tunnelInfo, u32 } from '../../bpf/gen/structs.ts';
+import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeInfo, tunnelInfo } from '../../bpf/gen/structs.ts';
 import { ethernet, ip, TCP } from './frame.ts';
 import { endpointMacs, runProgram, TestNode, type EndpointPrograms, type Ran } from './node.ts';
+import { TunnelPeers } from './tunnel-peers.ts';
 
 const POD = { id: 41, identity: 1041, ipv4: '10.0.0.41', ipv6: 'fd00::41' } as const;
 const ROUTER = { ipv4: '10.0.0.1', ipv6: 'fd00::1' } as const;
@@ -27,43 +26,6 @@ const TUNNEL_MTU = 1450;
 /** Every packet that passes is an event, too. */
 const TRACED = { traceEvents: true, traceAggregation: C.AGGREGATE_NONE } as const;
 
-/** Gives a packet the tunnel key that the tunnel's device would have given it, by skb->cb, and passes it on. */
-const TUNNELLED = `
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} next SEC(".maps");
-__attribute__((section(".rodata.config"))) const volatile unsigned char ipv6;
-SEC("tc") int tunnelled(struct __sk_buff *skb)
-{
-	struct bpf_tunnel_key key = { .tunnel_id = skb->cb[4], .tunnel_ttl = 64 };
-
-	if (ipv6) {
-		key.local_ipv6[0] = skb->cb[0];
-		key.local_ipv6[1] = skb->cb[1];
-		key.local_ipv6[2] = skb->cb[2];
-		key.local_ipv6[3] = skb->cb[3];
-	} else {
-		key.local_ipv4 = __builtin_bswap32(skb->cb[0]);
-	}
-	if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), ipv6 ? BPF_F_TUNINFO_IPV6 : 0))
-		return 77;
-	skb->cb[0] = 0;
-	bpf_tail_call(skb, &next, 0);
-	return 78;
-}
-char LICENSE[] SEC("license") = "GPL";
-`;
-
-let helper: Buffer;
-before(() => {
-  helper = compileBpf(TUNNELLED);
-});
-
 const reasonOf = (number: number): string => DROP_REASONS.get(number)?.name.replace('DROP_', '') ?? String(number);
 
 for (const outer of ['ipv4', 'ipv6'] as const) {
@@ -72,7 +34,7 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
     let node: TestNode;
     let pod: EndpointPrograms;
     let overlay: BpfObject;
-    let tunnelled: BpfObject;
+    let peers: TunnelPeers;
     const tunnel = { tunnel: true, tunnelIpv6: outer === 'ipv6', tunnelIfindex: 99, tunnelMtu: TUNNEL_MTU, ...TRACED };
 
     before(async () => {
@@ -80,13 +42,7 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
       pod = node.endpoint({ ...POD, config: tunnel });
       pod.allow({ direction: 'ingress' }, { direction: 'egress' });
       overlay = stack.use(node.load('bpf_overlay', (view) => writeBpfOverlayConfig(view, tunnel)));
-      tunnelled = stack.use(
-        BpfObject.load({
-          ...{ name: 'tunnelled', elf: helper },
-          data: { '.rodata.config': (bytes) => void bytes.writeUInt8(outer === 'ipv6' ? 1 : 0) },
-        }),
-      );
-      new BpfMap(tunnelled.mapFd('next')).update(encode(u32, 0), encode(u32, overlay.program('from_overlay').fd));
+      peers = stack.use(new TunnelPeers(overlay.program('from_overlay').fd, outer));
       const peer = parseAddress(OTHER_NODE[outer]);
       node.maps.weir_nodes.update(
         encode(endpointKey, { addr: peer.bytes, family: peer.family }),
@@ -125,12 +81,7 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
     };
 
     /** Runs what `from` sent through the tunnel. */
-    const arrives = (frame: Buffer, vni: number, from: string = OTHER_NODE[outer]): Ran => {
-      const control = Buffer.alloc(20);
-      control.set(parseAddress(from).bytes);
-      control.writeUInt32LE(vni, 16);
-      return runProgram(tunnelled.program('tunnelled').fd, frame, { control });
-    };
+    const arrives = (frame: Buffer, vni: number, from: string = OTHER_NODE[outer]): Ran => peers.send(frame, vni, from);
     const inside = (from: string, to: string): Buffer => ip({ from, to, payload: { tcp: [4000, 80], flags: TCP.syn } });
 
     for (const family of ['ipv4', 'ipv6'] as const) {

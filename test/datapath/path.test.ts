@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { parseMac } from '../../agent/model/mac.ts';
+import { MARK_PROXY_EGRESS } from '../../bpf/gen/constants.ts';
 import { ethernet, ip, TCP } from './frame.ts';
 import { endpointMacs, TestNode, type EndpointPrograms } from './node.ts';
 
@@ -164,6 +165,25 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(found?.peerIdentity, NODE_IDENTITY.host);
       b.revoke(rule);
       node.raiseRevision(B.id);
+    });
+
+    test('from a proxy of the host: the pod in whose name it speaks, as long as it speaks for that one', () => {
+      const rule = { direction: 'ingress', identity: A.identity } as const;
+      b.allow(rule);
+      node.raiseRevision(B.id);
+      const from = (identity: number, frame: Buffer): string =>
+        b.run('to_container', frame, { mark: mark(identity) }).verdict;
+      const mark = (identity: number): number => (identity << 16) | MARK_PROXY_EGRESS;
+      const frame = ip({ from: HOST[family], to: B[family], payload: syn() });
+      assert.equal(from(A.identity, frame), 'ok');
+      assert.equal(from(A.identity + 1, frame), 'drop', 'the next pod by the same port');
+      assert.equal(from(A.identity, frame), 'ok');
+      const answer = ip({ from: B[family], to: HOST[family], payload: { tcp: [80, port], flags: TCP.syn | TCP.ack } });
+      node.raiseRevision(B.id);
+      assert.equal(b.run('from_container', answer).verdict, 'ok', 'its answer is judged again as that pod’s');
+      b.revoke(rule);
+      node.raiseRevision(B.id);
+      assert.equal(b.run('from_container', answer).verdict, 'drop');
     });
 
     test('from the host to an address without a pod: dropped; with one: through its own link', async () => {

@@ -1,15 +1,18 @@
 /** Clients from outside whose backend is on another node, packet by packet: on under this node's address, and back. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import type { BpfObject } from '../../agent/kernel/bpf-object.ts';
 import { parseAddress } from '../../agent/model/address.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
+import { writeBpfOverlayConfig } from '../../bpf/gen/config.ts';
 import { IPCACHE_STATIC_BITS, IPCACHE_TUNNEL, LB_NODE_PORT, NAT_FIRST_PORT } from '../../bpf/gen/constants.ts';
-import { encode, ipcacheInfo, ipcacheKey, nodeConfig, u32 } from '../../bpf/gen/structs.ts';
+import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeConfig, nodeInfo, u32 } from '../../bpf/gen/structs.ts';
 import { ip, quoteOf, TCP, type Payload } from './frame.ts';
 import * as nat from './nat-entries.ts';
 import { TestNode, type Ran } from './node.ts';
 import { NODE, NOWHERE, RoutedNetns } from './routed-netns.ts';
 import * as on from './services.ts';
+import { TunnelPeers } from './tunnel-peers.ts';
 import { BACKEND_PORT, ends, headerBytes, hexOf, SERVICE_PORT, summed, transportSum } from './services.ts';
 
 const BACKEND = { ipv4: '10.1.0.1', ipv6: 'fd01::1' } as const;
@@ -18,12 +21,20 @@ const ROUTER = { ipv4: '10.0.0.1', ipv6: 'fd00::1' } as const;
 const EXTERNAL = { ipv4: '198.51.100.8', ipv6: '2001:db8:5::8' } as const;
 const [SERVICE, OTHER_SERVICE] = [9, 10];
 
-let away: RoutedNetns, native: TestNode, tunnelled: TestNode;
+let away: RoutedNetns, native: TestNode, tunnelled: TestNode, overlay: BpfObject, peers: TunnelPeers;
+const TUNNEL = { tunnel: true, tunnelIfindex: 99, tunnelMtu: 1450 } as const;
+const OTHER_NODE = '192.0.2.2';
 
 before(async () => {
   away = new RoutedNetns();
   native = await TestNode.start();
-  tunnelled = await TestNode.start({ tunnel: true, tunnelIfindex: 99, tunnelMtu: 1450 });
+  tunnelled = await TestNode.start(TUNNEL);
+  overlay = tunnelled.load('bpf_overlay', (view) => writeBpfOverlayConfig(view, TUNNEL));
+  peers = new TunnelPeers(overlay.program('from_overlay').fd, 'ipv4');
+  const node = parseAddress(OTHER_NODE);
+  const key = encode(endpointKey, { addr: node.bytes, family: node.family });
+  tunnelled.maps.weir_nodes.update(key, encode(nodeInfo, { flags: 0 }));
+  for (const address of Object.values(ROUTER)) tunnelled.local(address, { id: 0, identity: 1 });
   const routers = { routerIpv4: parseAddress(ROUTER.ipv4).bytes, routerIpv6: parseAddress(ROUTER.ipv6).bytes };
   tunnelled.maps.weir_node_config.update(
     encode(u32, 0),
@@ -36,13 +47,15 @@ before(async () => {
       encode(ipcacheKey, { prefixlen: IPCACHE_STATIC_BITS + bytes.length * 8, family, addr: bytes }),
       encode(ipcacheInfo, {
         ...{ identity: 3001, flags: IPCACHE_TUNNEL, tunnelFamily: 4 },
-        tunnel: parseAddress('192.0.2.2').bytes,
+        tunnel: parseAddress(OTHER_NODE).bytes,
       }),
     );
   }
 });
 after(() => {
   native[Symbol.dispose]();
+  peers[Symbol.dispose]();
+  overlay[Symbol.dispose]();
   tunnelled[Symbol.dispose]();
   away[Symbol.dispose]();
 });
@@ -107,6 +120,13 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const frame = summed(BACKEND[family], ROUTER[family], payload([BACKEND_PORT, portOf(sent)]));
         const outside = away.run(() => tunnelled.runHost('from_netdev', frame));
         assert.equal(outside.verdict, 'next', 'by the network nobody answers for a pod of the tunnel');
+        const got = away.run(() => peers.send(frame, 3001, OTHER_NODE));
+        assert.equal(got.verdict, 'redirect');
+        assert.equal(ends(got.frame), `${hexOf(NODE[family])}:${SERVICE_PORT} ${client}:4002`);
+        assert.equal(transportSum(got.frame, number), 0);
+        const stray = summed(BACKEND[family], ROUTER[family], payload([BACKEND_PORT, 1]));
+        const strayed = away.run(() => peers.send(stray, 3001, OTHER_NODE)).frame;
+        assert.equal(ends(strayed), ends(stray), 'what answers nothing is the host’s, as it came');
       });
 
       test('a connection keeps its port; another, also one through another service, has another', () => {
@@ -140,6 +160,11 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const port = portOf(ask(4006));
         native.maps.weir_lb_revnat.update(encode(u32, SERVICE), Buffer.alloc(24));
         assert.deepEqual(await drops(() => answer(port)), ['ingress DROP_NO_SERVICE']);
+      });
+
+      test('nobody comes to a service in the name of a pod of the tunnel by the network', () => {
+        const frame = summed(BACKEND[family], NODE[family], payload([4008, SERVICE_PORT]));
+        assert.equal(away.run(() => tunnelled.runHost('from_netdev', frame)).verdict, 'drop');
       });
 
       test('nothing goes on by a port that somebody else has now', async () => {

@@ -157,6 +157,10 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(back.verdict, 'redirect');
         assert.equal(ends(back.frame), `${hexOf(VIP[family])}:${SERVICE_PORT} ${hexOf(POD[family])}:4302`);
         assert.equal(transportSum(back.frame, number), 0);
+        const more = out(4302, TCP.ack);
+        assert.deepEqual([more.verdict, ends(more.frame)], ['redirect', ends(sent.frame)], 'and goes on so');
+        const tracked = (await node.connections()).find((connection) => connection.remotePort === 4302);
+        assert.deepEqual([tracked?.forward.packets, tracked?.reply.packets], [2n, 1n]);
         const stray = () => pod.run('from_container', summed(POD[family], nobody, payload([BACKEND_PORT, 4303])));
         assert.deepEqual(await reason(stray, 'drop'), ['egress DROP_HAIRPIN']);
       });
