@@ -10,7 +10,7 @@ export const OBJECTS = {
   bpf_lxc: {
     file: 'bpf_lxc.o',
     programs: ['from_container', 'to_container', 'policy_ingress'],
-    maps: ['weir_fragments', 'weir_lb_affinity', 'weir_lb_revnat', 'weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
+    maps: ['weir_fragments', 'weir_lb_affinity', 'weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
   },
   bpf_overlay: {
     file: 'bpf_overlay.o',

@@ -31,17 +31,15 @@ ALWAYS_INLINE bool may_respond(const struct packet *packet)
 OUT_OF_LINE int answer_denied(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
 	bool tcp = packet->flow.protocol == IPPROTO_TCP;
-	__u32 id = packet->rev_nat;
+	struct lb_socket frontend BY_WORDS;
 
 	if (!may_respond(packet))
 		return DROP_INVALID_PACKET;
-	if (id) {
-		/* Policy was asked about a backend, of which the pod does not know. */
-		const struct lb_socket *frontend = bpf_map_lookup_elem(&weir_lb_revnat, &id);
-
-		if (!frontend || rewrite_end(skb, packet, frontend, END_DESTINATION))
-			return DROP_NO_SERVICE;
-	}
+	/* Policy was asked about a backend, of which the pod does not know. */
+	if (packet->frontend && (!frontend_of(packet->frontend, packet->family, &packet->flow.source,
+					      packet->flow.source_port, &frontend) ||
+				 rewrite_end(skb, packet, &frontend, END_DESTINATION)))
+		return DROP_NO_SERVICE;
 	return packet->family == FAMILY_IPV4 ? write_icmp4_unreachable(skb, ICMP_PKT_FILTERED, tcp)
 					     : write_icmp6_unreachable(skb, ICMPV6_ADM_PROHIBITED, tcp);
 }

@@ -265,33 +265,39 @@ OUT_OF_LINE int rewrite_quote(struct __sk_buff *skb, const struct packet *packet
 }
 
 /*
- * What the client of an answer, or of what an error quotes, knows its service by. False when that is not known any more: the
- * service is gone, or it is long ago that the client asked a node for it.
+ * What a client knows a service by. False when that is not known any more: the service is gone, or it is long ago that the
+ * client asked a node for it.
  */
-ALWAYS_INLINE bool known_frontend(const struct packet *packet, struct lb_socket *frontend)
+ALWAYS_INLINE bool frontend_of(__u16 service, __u8 family, const union addr *client, __be16 client_port,
+			       struct lb_socket *frontend)
 {
-	bool error = packet->shape & PACKET_ICMP_ERROR;
-	struct lb_flow_key key BY_WORDS = {
-		.client_port = error ? packet->inner.source_port : packet->flow.destination_port,
-		.service = packet->rev_nat,
-	};
-	__u32 id = packet->rev_nat;
+	struct lb_flow_key key BY_WORDS = { .client_port = client_port, .service = service };
+	__u32 id = service;
 	const struct lb_socket *entry = bpf_map_lookup_elem(&weir_lb_revnat, &id);
 	const struct lb_asked *asked;
 	union addr address;
 
-	if (!entry || entry->family != packet->family)
+	if (!entry || entry->family != family)
 		return false;
 	*frontend = *entry;
 	__builtin_memcpy(&address, frontend->addr, ADDR_BYTES);
 	if (!is_unspecified(&address))
 		return true;
-	__builtin_memcpy(key.client, error ? &packet->inner.source : &packet->flow.destination, ADDR_BYTES);
+	__builtin_memcpy(key.client, client, ADDR_BYTES);
 	asked = bpf_map_lookup_elem(&weir_lb_asked, &key);
 	if (!asked)
 		return false;
 	__builtin_memcpy(frontend->addr, asked->addr, ADDR_BYTES);
 	return true;
+}
+
+/* The same for the client of an answer, or of what an error quotes. */
+ALWAYS_INLINE bool known_frontend(const struct packet *packet, struct lb_socket *frontend)
+{
+	bool error = packet->shape & PACKET_ICMP_ERROR;
+
+	return frontend_of(packet->rev_nat, packet->family, error ? &packet->inner.source : &packet->flow.destination,
+			   error ? packet->inner.source_port : packet->flow.destination_port, frontend);
 }
 
 /* Lets what a backend answers come from the frontend that its client spoke to. */

@@ -1,11 +1,17 @@
 /** What a pod hears when policy denies what it sends, with `deny_response`. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { PROTOCOL } from '../../agent/model/port.ts';
+import { IDENTITY_REMOTE_NODE } from '../../bpf/gen/constants.ts';
 import { ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { endpointMacs, TestNode, type EndpointPrograms } from './node.ts';
+import * as on from './services.ts';
 
 const POD = { id: 1, identity: 1001, ipv4: '10.0.0.1', ipv6: 'fd00::1' } as const;
 const PEER = { ipv4: '192.0.2.9', ipv6: '2001:db8::9' } as const;
+const SERVICE = { ipv4: '10.96.0.1', ipv6: 'fd96::1' } as const;
+const OTHER_NODE = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' } as const;
+const ANY = { ipv4: '0.0.0.0', ipv6: '::' } as const;
 
 let node: TestNode;
 let pod: EndpointPrograms;
@@ -44,6 +50,27 @@ for (const [family, type, code] of [
           to: POD[family],
           macs: { to: macs.pod, from: macs.host },
           payload: { icmp: { type, code, quote: quoteOf(frame, quoted(payload)) } },
+        });
+        assert.deepEqual(ran.frame.toString('hex'), expected.toString('hex'));
+      });
+    }
+
+    for (const asked of ['a service', 'a node port of another node'] as const) {
+      test(`what goes to ${asked} is answered by that, though policy was asked about a backend`, () => {
+        const [address, frontend] =
+          asked === 'a service' ? [SERVICE[family], SERVICE[family]] : [OTHER_NODE[family], ANY[family]];
+        on.backend(node, 1, PEER[family], PROTOCOL.TCP);
+        on.serve(node, { address: frontend, protocol: PROTOCOL.TCP, id: 9, backends: [1] });
+        node.ipcache(OTHER_NODE[family], IDENTITY_REMOTE_NODE);
+        const frame = on.summed(POD[family], address, { tcp: [4000, on.SERVICE_PORT], flags: TCP.syn });
+        const ran = pod.run('from_container', frame);
+        assert.equal(ran.verdict, 'redirect');
+        const macs = endpointMacs(POD.id);
+        const expected = ip({
+          from: address,
+          to: POD[family],
+          macs: { to: macs.pod, from: macs.host },
+          payload: { icmp: { type, code, quote: quoteOf(frame, quoted({ tcp: [0, 0] })) } },
         });
         assert.deepEqual(ran.frame.toString('hex'), expected.toString('hex'));
       });
