@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { decide, mergeKeys, resolveTable, withAudit } from './decision.ts';
+import { decide, mergeKeys, resolveTable, SideItems, withAudit } from './decision.ts';
 import { Covering, type Entry, type Item, type Scope } from './entry.ts';
 import { lookup } from './lookup.ts';
 import { portKey, portMask } from './ports.ts';
@@ -59,8 +59,9 @@ function decided(own: readonly Item[], all: readonly Item[], key: number, withou
 
 /** The two longest matches decide as all items together, whatever the packet. */
 function holds(own: readonly Item[], all: readonly Item[], entangled: boolean): void {
-  const any = resolveTable(all, undefined, entangled, union);
-  const table = resolveTable(own, { items: all, table: any }, entangled, union);
+  const side = new SideItems(all, union);
+  const any = resolveTable(side, undefined, entangled, union);
+  const table = resolveTable(new SideItems(own, union), { side, table: any }, entangled, union);
   for (const protocol of [6, 17, 132]) {
     for (const port of [0, 1, 80, 81, 82, 443, 65535]) {
       const key = portKey(protocol, port, 16);

@@ -43,17 +43,15 @@ const DEFAULT_DENY: Entry = {
  * keys it takes.
  */
 export function resolveTable(
-  items: readonly Item[],
-  broader: { readonly items: readonly Item[]; readonly table: PortTable } | undefined,
+  own: SideItems,
+  broader: { readonly side: SideItems; readonly table: PortTable } | undefined,
   entangled: boolean,
   union: CookieUnion,
 ): PortTable {
-  if (!entangled) return new PortTable(dominant(items, union));
-  const all = broader?.items ?? [];
-  const decideAt = deciding(items, all, union);
-  const keys = new Set([...items, ...all].map(({ key }) => key));
+  if (!entangled) return new PortTable(dominant(own.items, union));
+  const decideAt = deciding(own, broader?.side ?? new SideItems([], union), union);
   const table = new Map<PortKey, Entry>();
-  for (const key of [...keys].sort(bySpecificity)) {
+  for (const key of [...keysOf(own, broader?.side)].sort(bySpecificity)) {
     const wanted = decideAt(key) ?? DEFAULT_DENY;
     const at = broader?.table.longestMatch(key) ?? -1;
     const other = at < 0 ? undefined : { key: broader!.table.keys[at]!, entry: broader!.table.entries[at]! };
@@ -65,6 +63,14 @@ export function resolveTable(
   return new PortTable(table);
 }
 
+/** Keys at which the decision may change: where nothing of its own matches, an identity is as any other. */
+function keysOf(own: SideItems, all: SideItems | undefined): ReadonlySet<PortKey> {
+  const keys = new Set(own.items.map(({ key }) => key));
+  const narrower = (all?.items ?? []).filter(({ key }) => own.all.matches(key));
+  for (const { key } of narrower) keys.add(key);
+  return keys;
+}
+
 function same(a: Entry, b: Entry): boolean {
   return decidesAlike(a, b) && a.cookie === b.cookie;
 }
@@ -72,28 +78,58 @@ function same(a: Entry, b: Entry): boolean {
 type DecideAt = (key: PortKey) => Entry | undefined;
 
 /** What the items of an identity and those of identity 0 decide for the packets of a key; undefined is nothing. */
-function deciding(own: readonly Item[], all: readonly Item[], union: CookieUnion): DecideAt {
-  const decideFor = (without: Scope | undefined): DecideAt => {
-    const side = (items: readonly Item[]): Covering =>
-      new Covering(
-        mergeKeys(
-          items.filter(({ scope }) => scope !== without),
-          union,
-        ),
-      );
-    const [mine, every] = [side(own), side(all)];
-    return (key) => decide(mine.of(key), every.of(key));
-  };
-  if (![...own, ...all].some(({ scope }) => scope !== 'both')) return decideFor(undefined);
-  const [enforced, audited] = [decideFor('audited'), decideFor('enforced')];
-  const passes = new Covering(
-    [...own, ...all].filter(({ scope, entry }) => scope === 'audited' && entry.verdict === 'pass'),
-  );
+function deciding(own: SideItems, all: SideItems, union: CookieUnion): DecideAt {
+  const enforced: DecideAt = (key) => decide(own.enforced.of(key), all.enforced.of(key));
+  if (!own.isAudited && !all.isAudited) return enforced;
   return (key) => {
+    const audited = decide(own.audited.of(key), all.audited.of(key));
     // Whoever passes a decision on is behind what comes of it.
-    const passed = passes.of(key).reduce((cookie, { entry }) => union(cookie, entry.cookie), 0);
-    return withAudit(enforced(key), audited(key), (cookie) => union(cookie, passed));
+    const passes = [...own.passes.of(key), ...all.passes.of(key)];
+    const passed = passes.reduce((cookie, { entry }) => union(cookie, entry.cookie), 0);
+    return withAudit(enforced(key), audited, (cookie) => union(cookie, passed));
   };
+}
+
+/** The items of an identity, or of identity 0, ready to be asked for those that match a key. */
+export class SideItems {
+  readonly items: readonly Item[];
+  readonly isAudited: boolean;
+  readonly #union: CookieUnion;
+  #all: Covering | undefined;
+  #enforced: Covering | undefined;
+  #audited: Covering | undefined;
+  #passes: Covering | undefined;
+
+  constructor(items: readonly Item[], union: CookieUnion) {
+    this.items = items;
+    this.isAudited = items.some(({ scope }) => scope !== 'both');
+    this.#union = union;
+  }
+
+  get all(): Covering {
+    return (this.#all ??= new Covering(this.items));
+  }
+
+  /** What counts for what is enforced, one per level and key. */
+  get enforced(): Covering {
+    return (this.#enforced ??= this.#merged('audited'));
+  }
+
+  /** What counts for what would be if audited policies were enforced too, one per level and key. */
+  get audited(): Covering {
+    return (this.#audited ??= this.isAudited ? this.#merged('enforced') : this.enforced);
+  }
+
+  /** What audited policies pass on. */
+  get passes(): Covering {
+    const isPass = ({ scope, entry }: Item): boolean => scope === 'audited' && entry.verdict === 'pass';
+    return (this.#passes ??= new Covering(this.items.filter(isPass)));
+  }
+
+  #merged(without: Scope): Covering {
+    const items = this.items.filter(({ scope }) => scope !== without);
+    return new Covering(mergeKeys(items, this.#union));
+  }
 }
 
 /** What is enforced; an allowance that audited policies would deny says so, and who would. They never allow anything. */

@@ -7,7 +7,7 @@ import type { Direction } from '../model/mapstate.ts';
 import { Classes, NO_CLASS } from './classes.ts';
 import type { NamedPort, Redirect, RedirectPolicy } from './contract.ts';
 import type { CookieTable } from './cookies.ts';
-import { resolveTable } from './decision.ts';
+import { resolveTable, SideItems } from './decision.ts';
 import { PortTable } from './entry.ts';
 import { ItemGroups } from './itemgroups.ts';
 import type { DirectionPolicy } from './l4policy.ts';
@@ -44,6 +44,7 @@ export class DirectionState implements SelectorUser {
   readonly #groups: ItemGroups;
   readonly #classes: Classes;
   #any = PortTable.EMPTY;
+  #anySide = new SideItems([], (a) => a);
   #classOf = new Int32Array(0);
   #size = 0;
   /** How many items were made into tables so far. */
@@ -67,7 +68,8 @@ export class DirectionState implements SelectorUser {
     const { pace } = this.#parts;
     yield* this.#groups.build(this, pace);
     this.#parts.onMade(this);
-    this.#any = resolveTable(this.#groups.anyItems, undefined, this.#groups.entangled, this.#union);
+    this.#anySide = new SideItems(this.#groups.anyItems, this.#union);
+    this.#any = resolveTable(this.#anySide, undefined, this.#groups.entangled, this.#union);
     if (pace.due(TABLE_ITEM_COST * this.#groups.anyItems.length)) yield;
     yield* this.#classify();
     yield* this.#makeTables();
@@ -234,9 +236,10 @@ export class DirectionState implements SelectorUser {
   }
 
   #tableOf(groups: readonly number[]): PortTable {
-    const broader = { items: this.#groups.anyItems, table: this.#any };
+    const { entangled } = this.#groups;
     const items = this.#groups.items(groups);
-    this.#resolved += items.length;
-    return resolveTable(items, broader, this.#groups.entangled, this.#union);
+    this.#resolved += items.length + (entangled ? this.#anySide.items.length : 0);
+    const broader = { side: this.#anySide, table: this.#any };
+    return resolveTable(new SideItems(items, this.#union), broader, entangled, this.#union);
   }
 }

@@ -173,6 +173,14 @@ export class Covering {
     }
   }
 
+  /** Whether some item matches all of `key`. */
+  matches(key: PortKey): boolean {
+    if (this.#byKey.has(0)) return true;
+    if (key === 0) return false;
+    for (let prefix = keyPrefix(key); prefix >= 0; prefix--) if (this.#byKey.has(keyAt(key, prefix))) return true;
+    return false;
+  }
+
   /** Narrower first. */
   of(key: PortKey): readonly Item[] {
     const found: Item[] = [];
