@@ -15,7 +15,7 @@ import { Ipcache } from '../ipcache/ipcache.ts';
 import { IdentityObjects } from '../k8s/apiserver/identity-objects.ts';
 import { addressesOf, type Ipam } from '../ipam/ipam.ts';
 import type { LbNode } from '../loadbalancer/service.ts';
-import { formatCidr, parseAddress, type Address } from '../model/address.ts';
+import { formatCidr, parseAddress, type Address, type Cidr } from '../model/address.ts';
 import type { Clock } from '../model/clock.ts';
 import { errorText } from '../model/errors.ts';
 import type { ResourceSource } from '../model/resource.ts';
@@ -204,10 +204,19 @@ export async function openRooms(parts: AgentParts): Promise<Rooms> {
       endpoints: cluster.endpoints,
       onError: (message, error) => logger.error({ err: error }, `${message}: ${errorText(error)}`),
     });
-  const ownPrefixes = Object.values(config.podCidrs);
-  names.setPodPrefixes(ownPrefixes);
-  cluster.nodes.subscribe(() => {
+  const ownPrefixes = Object.values<Cidr>({ ...config.podCidrs });
+  const gatherPrefixes = (): void =>
     names.setPodPrefixes([...ownPrefixes, ...cluster.nodes.nodes().flatMap(({ podCidrs }) => podCidrs)]);
+  gatherPrefixes();
+  let nodesChanged = false;
+  cluster.nodes.subscribe(() => {
+    // Nodes of a large cluster come one by one, and each time all of them are looked at: so once a turn of the event loop.
+    if (nodesChanged) return;
+    nodesChanged = true;
+    setImmediate(() => {
+      nodesChanged = false;
+      gatherPrefixes();
+    });
   });
   const serviceMetrics = new ServiceMetrics();
   const serviceHealth = new ServiceHealthServers((message, error) =>

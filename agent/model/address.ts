@@ -54,18 +54,28 @@ export function maskAddress(address: Address, length: number): Address {
 /** The shortest text: dotted quads, or RFC 5952. */
 export function formatAddress({ bytes }: Address): string {
   if (bytes.length === 4) return bytes.join('.');
-  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!) >>> 0);
-  // An IPv4-mapped address keeps its dotted tail, as inet_ntop prints it.
-  if (groups.slice(0, 5).every((g) => g === 0) && groups[5] === 0xffff) return `::ffff:${bytes.slice(12).join('.')}`;
-  let best = { start: -1, length: 1 };
-  for (let start = 0; start < 8; start++) {
-    let end = start;
-    while (end < 8 && groups[end] === 0) end++;
-    if (end - start > best.length) best = { start, length: end - start };
+  // The longest run of two zero groups or more, the first of several.
+  let [start, length] = [-1, 1];
+  for (let at = 0; at < 8; at++) {
+    let end = at;
+    while (end < 8 && groupOf(bytes, end) === 0) end++;
+    if (end - at > length) [start, length] = [at, end - at];
+    at = end;
   }
-  const hex = groups.map((g) => g.toString(16));
-  if (best.start < 0) return hex.join(':');
-  return `${hex.slice(0, best.start).join(':')}::${hex.slice(best.start + best.length).join(':')}`;
+  // An IPv4-mapped address keeps its dotted tail, as inet_ntop prints it.
+  if (start === 0 && length === 5 && groupOf(bytes, 5) === 0xffff) return `::ffff:${bytes.subarray(12).join('.')}`;
+  let text = '';
+  for (let at = 0; at < 8; at++) {
+    if (at === start) {
+      text += '::';
+      at += length - 1;
+    } else text += `${at === 0 || at === start + length ? '' : ':'}${groupOf(bytes, at).toString(16)}`;
+  }
+  return text;
+}
+
+function groupOf(bytes: Uint8Array, index: number): number {
+  return (bytes[2 * index]! << 8) | bytes[2 * index + 1]!;
 }
 
 export function formatCidr(cidr: Cidr): string {

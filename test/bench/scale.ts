@@ -268,6 +268,8 @@ class Scene implements AsyncDisposable {
   async #known(): Promise<void> {
     const { endpoints } = this.#options.size;
     await waitFor('all endpoints to be known', async () => (await this.#api.ips()).length >= 2 * endpoints, 60_000);
+    // To list them all is what has kept the agent longest; nobody else asks for that.
+    await this.#agent.longestStall();
   }
 
   async #rest(): Promise<void> {

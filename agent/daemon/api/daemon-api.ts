@@ -59,6 +59,7 @@ export class DaemonApiAdapter implements DaemonApi {
           } as const);
     const own: models.Status = lockdown ?? health.status();
     if (brief) return { cilium: own, version };
+    const { self, 'nodes-added': nodes } = this.nodes();
     return {
       cilium: own,
       version,
@@ -70,8 +71,8 @@ export class DaemonApiAdapter implements DaemonApi {
       ipam: this.#ipam(),
       nodeMonitor: monitorModel(kernel),
       cluster: {
-        self: this.nodes().self!,
-        nodes: this.nodes()['nodes-added']!,
+        self: self!,
+        nodes: nodes!,
         ciliumHealth: this.#parts.clusterHealth?.status() ?? { state: 'Disabled' },
       },
       routing: routingModel(config),
