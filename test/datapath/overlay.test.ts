@@ -7,7 +7,7 @@ import { writeBpfOverlayConfig } from '../../bpf/gen/config.ts';
 import * as C from '../../bpf/gen/constants.ts';
 import { DROP_REASONS } from '../../bpf/gen/drops.ts';
 import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeInfo, tunnelInfo } from '../../bpf/gen/structs.ts';
-import { ethernet, ip, TCP } from './frame.ts';
+import { ethernet, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { endpointMacs, runProgram, TestNode, type EndpointPrograms, type Ran } from './node.ts';
 import { TunnelPeers } from './tunnel-peers.ts';
 
@@ -143,6 +143,34 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
           payload: { raw: Buffer.alloc(2), protocol: 6 },
         });
         assert.equal(outcome(arrives(strange, REMOTE.identity)), `redirect of ${REMOTE.identity}`, 'its to refuse');
+      });
+
+      test(`${family}: whatever comes for the router reaches the host's stack as it came`, () => {
+        const [icmp, foreign, echo, unreachable] = family === 'ipv4' ? [1, 58, 8, 3] : [58, 1, 128, 1];
+        const back = ip({ from: ROUTER[family], to: REMOTE[family], payload: { udp: [53, 4000] } });
+        const payloads: readonly Payload[] = [
+          ...[{ udp: [4000, 53] } as const, { sctp: [4000, 80] } as const],
+          ...[{ icmp: { type: echo, id: 7 } }, { icmp: { type: unreachable, quote: quoteOf(back, 60) } }],
+          // Protocols without ports, and headers that are cut off or make no sense.
+          ...[50, foreign, 6, 17, icmp].map((protocol) => ({ raw: Buffer.alloc(3), protocol })),
+        ];
+        const ends = { from: REMOTE[family], to: ROUTER[family] };
+        const fragments = [0, 64].map((offset) =>
+          ip({ ...ends, payload: { udp: [4000, 53] }, fragment: { id: 5, offset, more: offset === 0 } }),
+        );
+        const headers = [0, 43, 51, 60].map((firstExtension) => {
+          const options = Buffer.from([
+            6,
+            ...(firstExtension === 51 ? [4, ...Array<number>(22).fill(0)] : Array<number>(7).fill(0)),
+          ]);
+          return ip({ ...ends, payload: { tcp: [4000, 80] }, options, firstExtension });
+        });
+        const frames = [...payloads.map((payload) => ip({ ...ends, payload })), ...fragments];
+        for (const frame of family === 'ipv4' ? frames : [...frames, ...headers]) {
+          const ran = arrives(frame, REMOTE.identity);
+          assert.equal(ran.verdict, 'redirect');
+          assert.equal(ran.frame.toString('hex', 6), frame.toString('hex', 6), 'all but the MAC that it is for');
+        }
       });
 
       test(`${family}: a pod that is not ready yet gets nothing`, () => {
