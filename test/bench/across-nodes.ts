@@ -15,7 +15,7 @@ const ROUNDS = 5;
 export const bench: Bench = {
   name: 'across-nodes',
   title: 'two nodes, against plain routing, routing with 200 rules, and plain VXLAN',
-  async run(print, { quick }) {
+  async run(print, { quick, only }) {
     await using stack = new AsyncDisposableStack();
     const routed = nodesPath(stack, { name: 'routing' });
     const ruled = nodesPath(stack, { name: 'rules', rules: true });
@@ -43,7 +43,7 @@ export const bench: Bench = {
       },
     ];
     for (const { server } of tables.flatMap(({ paths }) => paths)) await serve(stack, server);
-    interleave(tables, quick ? 1 : ROUNDS, print);
+    interleave(tables, { rounds: quick ? 1 : ROUNDS, only }, print);
   },
 };
 

@@ -1,4 +1,4 @@
-/** `npm run bench [-- [--quick] NAME…]`: every bench, or those named. */
+/** `npm run bench [-- [--quick] [--only TEXT] NAME…]`: every bench, or those named. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -26,12 +26,17 @@ const GROUPS: ReadonlyMap<string, readonly string[]> = new Map([
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  },
 });
 if (values.help) {
-  console.log(`usage: npm run bench [-- [--quick] ${[...GROUPS.keys(), ...NAMES].join(' | ')}]
+  console.log(`usage: npm run bench [-- [--quick] [--only TEXT] ${[...GROUPS.keys(), ...NAMES].join(' | ')}]
 
---quick: one round of benches that have rounds, a small cluster, to see that they work`);
+--quick: one round of benches that have rounds, a small cluster, to see that they work
+--only: of pod-to-pod, across-nodes and service the measures whose name has this in it, such as connections`);
   process.exit(0);
 }
 const wanted = positionals.flatMap((name) => GROUPS.get(name) ?? [name]);
@@ -46,6 +51,6 @@ for (const name of NAMES) {
   if (!existsSync(file)) throw new Error(`bench ${name} is listed but has no file`);
   const { bench } = (await import(pathToFileURL(file).href)) as { bench: Bench };
   console.log(`\n== ${bench.name}: ${bench.title}`);
-  await bench.run((line) => console.log(line), { quick: values.quick });
+  await bench.run((line) => console.log(line), { quick: values.quick, only: values.only });
 }
 process.exit(0);

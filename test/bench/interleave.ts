@@ -17,8 +17,18 @@ export interface Table {
 /**
  * Measures all tables in interleaved rounds, then prints them: medians, and medians of the ratios of each round with the
  * interval in which they lie with 95 % confidence.
+ *
+ * @param only measures whose name has this in it; all, when absent
  */
-export function interleave(tables: readonly Table[], rounds: number, print: (line: string) => void): void {
+export function interleave(
+  all: readonly Table[],
+  { rounds, only = '' }: { readonly rounds: number; readonly only?: string | undefined },
+  print: (line: string) => void,
+): void {
+  const tables = all.flatMap((table) => {
+    const measures = table.measures.filter(({ rows }) => rows.some(({ name }) => name.includes(only)));
+    return measures.length === 0 ? [] : [{ ...table, measures }];
+  });
   const started = performance.now();
   const figures = tables.map(({ measures }) => measures.map(() => new Map<Path, (readonly number[])[]>()));
   for (let round = 0; round < rounds; round++) {

@@ -17,7 +17,7 @@ const ROUNDS = 9;
 export const bench: Bench = {
   name: 'pod-to-pod',
   title: 'one node, against plain veth + routing and a bridge with 200 rules',
-  async run(print, { quick }) {
+  async run(print, { quick, only }) {
     await using stack = new AsyncDisposableStack();
     const plain = routedPath(stack, 'plain');
     const bridge = bridgedPath(stack, 'bridge');
@@ -51,7 +51,7 @@ export const bench: Bench = {
           ],
         },
       ],
-      quick ? 1 : ROUNDS,
+      { rounds: quick ? 1 : ROUNDS, only },
       print,
     );
   },

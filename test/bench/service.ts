@@ -18,7 +18,7 @@ const VIP = '10.96.0.10';
 export const bench: Bench = {
   name: 'service',
   title: 'a cluster address against its pod, by socket and packet by packet',
-  async run(print, { quick }) {
+  async run(print, { quick, only }) {
     for (const by of ['socket', 'packet'] as const) {
       await using stack = new AsyncDisposableStack();
       const { direct, service } = await paths(stack, by);
@@ -28,7 +28,7 @@ export const bench: Bench = {
         ratios: [[service, direct]] as const,
         ratioDigits: 3,
       };
-      interleave([table], quick ? 1 : ROUNDS[by], print);
+      interleave([table], { rounds: quick ? 1 : ROUNDS[by], only }, print);
     }
   },
 };

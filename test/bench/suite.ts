@@ -8,6 +8,8 @@ export interface Bench {
 export interface BenchOptions {
   /** One round of everything: to see that the bench works, not to measure. */
   readonly quick: boolean;
+  /** Of benches that take several measures on paths: those whose name has this in it. */
+  readonly only?: string | undefined;
 }
 
 /** The `share`th of some numbers, the smallest first: 0.99 is what all but the worst hundredth stay within. */
