@@ -38,7 +38,7 @@ const GROUPS: readonly Group[] = [
   { name: 'datapath', files: ['test/datapath/**/*.test.ts'], concurrency: 1 },
   {
     ...{ name: 'netns', files: ['test/netns/**/*.test.ts'], concurrency: 2 },
-    first: ['kubernetes/faults', 'kubernetes/policies', 'matrix/matrix', 'upgrade', 'host-firewall'].map(
+    first: ['kubernetes/etcd', 'kubernetes/custom-resources', 'matrix/matrix', 'upgrade', 'host-firewall'].map(
       (name) => `test/netns/${name}.test.ts`,
     ),
   },

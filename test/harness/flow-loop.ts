@@ -2,26 +2,36 @@
 import { createSocket } from 'node:dgram';
 import { countdown } from './countdown.ts';
 import { tcp, udp } from './exchange.ts';
-import { LATE_OK, type Probe, type WatchedFlow } from './pod-protocol.ts';
+import { LATE_OK, type Probe, type Probes, type UnderWay, type WatchedFlow } from './pod-protocol.ts';
 import { lostSyns, SYN_TIMEOUT_MS } from './syn-retries.ts';
+import { SILENCE_MS } from './wait.ts';
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+/** A probe that has not ended. */
+interface Pending {
+  readonly start: number;
+  isSilent: boolean;
+}
 
 export class FlowLoop {
   readonly #timers: NodeJS.Timeout[];
   readonly #kept: KeptSocket[] = [];
+  /** By flow, oldest first. */
+  readonly #pending: readonly Set<Pending>[];
   #ended: Probe[] = [];
 
   constructor(flows: readonly WatchedFlow[]) {
+    this.#pending = flows.map(() => new Set());
     this.#timers = flows.map((flow, index) => {
       const probe = this.#probeOf(flow);
       return setInterval(() => void this.#try(index, probe), flow.everyMs);
     });
   }
 
-  /** What has ended since the last time. */
-  take(): readonly Probe[] {
-    return this.#ended.splice(0);
+  /** What has become of the probes since the last time. */
+  take(): Probes {
+    return { ended: this.#ended.splice(0), underWay: this.#pending.map((pending) => underWay([...pending])) };
   }
 
   stop(): void {
@@ -30,9 +40,13 @@ export class FlowLoop {
   }
 
   async #try(flow: number, probe: () => Promise<string>): Promise<void> {
-    const start = now();
+    const pending: Pending = { start: now(), isSilent: false };
+    this.#pending[flow]!.add(pending);
+    const stop = countdown(SILENCE_MS, () => (pending.isSilent = true));
     const result = await probe();
-    this.#ended.push({ flow, start, end: now(), result });
+    stop();
+    this.#pending[flow]!.delete(pending);
+    this.#ended.push({ flow, start: pending.start, end: now(), result });
   }
 
   #probeOf(flow: WatchedFlow): () => Promise<string> {
@@ -43,6 +57,11 @@ export class FlowLoop {
     this.#kept.push(socket);
     return () => socket.exchange();
   }
+}
+
+function underWay(pending: readonly Pending[]): UnderWay {
+  const silent = pending.findLast(({ isSilent }) => isSilent);
+  return { ...(pending[0] && { oldest: pending[0].start }), ...(silent && { silent: silent.start }) };
 }
 
 /**

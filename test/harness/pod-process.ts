@@ -43,7 +43,7 @@ async function handle(command: Command): Promise<string> {
       flows = new FlowLoop(command.flows);
       return 'ok';
     case 'probes':
-      return JSON.stringify(flows?.take() ?? []);
+      return JSON.stringify(flows?.take() ?? { ended: [], underWay: [] });
   }
 }
 

@@ -46,7 +46,7 @@ export type Command =
   | { readonly op: 'say'; readonly id: number; readonly timeoutMs: number }
   /** Tries these flows again and again, until told others. */
   | { readonly op: 'watch-flows'; readonly flows: readonly WatchedFlow[] }
-  /** What came of the probes that ended since the last time: a list of {@link Probe}, as JSON. */
+  /** What came of the probes since the last time: {@link Probes}, as JSON. */
   | { readonly op: 'probes' };
 
 export interface WatchedFlow {
@@ -66,6 +66,20 @@ export interface Probe {
   readonly end: number;
   /** As of `tcp` and `udp`, or `ok, after a SYN was lost`. */
   readonly result: string;
+}
+
+export interface Probes {
+  /** Those that ended since the last time. */
+  readonly ended: readonly Probe[];
+  /** For each flow those that are under way, oldest first. */
+  readonly underWay: readonly UnderWay[];
+}
+
+/** When they began, on the clock of `process.hrtime`, in milliseconds. */
+export interface UnderWay {
+  readonly oldest?: number;
+  /** The youngest of those that an answer would have reached by now. */
+  readonly silent?: number;
 }
 
 export const LATE_OK = 'ok, after a SYN was lost';

@@ -3,7 +3,7 @@
  * policy said when it was under way.
  */
 import type { Actor } from './actor.ts';
-import { LATE_OK, type Probe, type WatchedFlow } from './pod-protocol.ts';
+import { LATE_OK, type Probe, type Probes, type UnderWay, type WatchedFlow } from './pod-protocol.ts';
 import { PATIENCE_MS, waitFor } from './wait.ts';
 
 export type Verdict = 'allowed' | 'denied';
@@ -19,6 +19,7 @@ export interface Flow {
   readonly verdict: Verdict;
 }
 
+/** What has been seen since the report before. */
 export interface TrafficReport {
   readonly probes: number;
   /** How many of them were judged; the others were under way while the verdict changed. */
@@ -44,7 +45,11 @@ interface Expectation {
 interface Watched {
   readonly flow: Flow;
   readonly expectations: Expectation[];
+  /** Those that have ended since the last report. */
   readonly probes: Probe[];
+  underWay: UnderWay;
+  /** When the youngest of those began that have ended. */
+  youngest: number;
 }
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
@@ -60,11 +65,16 @@ export class Traffic implements AsyncDisposable {
   readonly #timer: NodeJS.Timeout;
   #collecting: Promise<void> = Promise.resolve();
   #stopped = false;
+  /** What goes on meanwhile, and since when. */
+  readonly #phases: { readonly from: number; readonly what: string }[] = [];
 
   private constructor(flows: readonly Flow[]) {
     const from = now();
     this.#watched = new Map(
-      flows.map((flow) => [flow.name, { flow, expectations: [{ from, verdict: flow.verdict }], probes: [] }]),
+      flows.map((flow) => [
+        flow.name,
+        { flow, expectations: [{ from, verdict: flow.verdict }], probes: [], underWay: {}, youngest: 0 },
+      ]),
     );
     for (const watched of this.#watched.values()) {
       const { actor } = watched.flow.from;
@@ -87,6 +97,11 @@ export class Traffic implements AsyncDisposable {
     return traffic;
   }
 
+  /** Says what goes on from now on: the report names it beside what went wrong in it. */
+  phase(what: string): void {
+    this.#phases.push({ from: now(), what });
+  }
+
   /**
    * Policy changes: from now on the flows may go either way, and each that has gone the new way must go on so. Resolves
    * when all have.
@@ -99,17 +114,20 @@ export class Traffic implements AsyncDisposable {
     change: () => Promise<unknown>,
     timeoutMs = PATIENCE_MS,
   ): Promise<void> {
-    const turning = Object.entries(verdicts).map(([name, verdict]) => ({ watched: this.#find(name), verdict }));
+    const turning = Object.entries(verdicts).map(([name, verdict]) => {
+      const watched = this.#find(name);
+      return { watched, verdict, seen: watched.probes.length };
+    });
     const from = now();
     for (const { watched } of turning) watched.expectations.push({ from, verdict: undefined });
     await change();
     await waitFor(
       'flows to turn',
       () => {
-        const left = turning.filter(({ watched, verdict }) => {
+        const left = turning.filter(({ watched, verdict, seen }) => {
           const { expectations, probes } = watched;
           if (expectations.at(-1)!.verdict !== undefined) return false;
-          const turned = probes.find((probe) => probe.start >= from && isPlainly(verdict, probe));
+          const turned = probes.slice(seen).find((probe) => probe.start >= from && isPlainly(verdict, probe));
           if (turned !== undefined) expectations.push({ from: turned.start, verdict });
           return turned === undefined;
         });
@@ -120,21 +138,33 @@ export class Traffic implements AsyncDisposable {
     );
   }
 
-  /** Resolves when every flow has been tried by a probe that begins from now on. */
+  /**
+   * Resolves when every flow has been tried by a probe that begins from now on: one that has ended, or has heard nothing for as
+   * long as an answer may take. What becomes of that is judged when it ends.
+   */
   async more(): Promise<void> {
     const from = now();
     await waitFor('a probe of each flow', () =>
-      [...this.#watched.values()].every(({ probes }) => probes.some(({ start }) => start >= from)),
+      [...this.#watched.values()].every(({ youngest, underWay }) => Math.max(youngest, underWay.silent ?? 0) >= from),
     );
   }
 
-  /** What has been seen so far. */
+  /** Resolves when all probes that have begun until now have ended. */
+  async ended(): Promise<void> {
+    const until = now();
+    await this.more();
+    await waitFor('the probes to end', () =>
+      [...this.#watched.values()].every(({ underWay }) => (underWay.oldest ?? until) >= until),
+    );
+  }
+
+  /** Judges the probes that have ended since the last report; not while flows turn. */
   async report(): Promise<TrafficReport> {
     await this.#collect();
     let [probes, judged] = [0, 0];
     const wrong: string[] = [];
     for (const watched of this.#watched.values()) {
-      for (const probe of watched.probes) {
+      for (const probe of watched.probes.splice(0)) {
         probes++;
         const expected = expectedOf(watched, probe);
         if (expected === undefined) continue;
@@ -142,7 +172,9 @@ export class Traffic implements AsyncDisposable {
         if (isPlainly(expected, probe)) continue;
         const { name } = watched.flow;
         const took = (probe.end - probe.start).toFixed(0);
-        wrong.push(`${name}: ${expected}, but ${probe.result} (${took} ms), ${timeOf(watched, probe)}`);
+        const phase = this.#phases.findLast(({ from }) => from <= probe.start)?.what ?? 'the start';
+        const what = `${expected}, but ${probe.result} (${took} ms) in ${phase}`;
+        wrong.push(`${name}: ${what}, ${timeOf(watched, probe)}`);
       }
     }
     return { probes, judged, wrong };
@@ -166,8 +198,13 @@ export class Traffic implements AsyncDisposable {
   #collect(): Promise<void> {
     this.#collecting = this.#collecting.then(async () => {
       for (const [actor, watched] of this.#pods) {
-        const probes = JSON.parse(await actor.do({ op: 'probes' })) as Probe[];
-        for (const probe of probes) watched[probe.flow]!.probes.push(probe);
+        const { ended, underWay } = JSON.parse(await actor.do({ op: 'probes' })) as Probes;
+        for (const probe of ended) {
+          const flow = watched[probe.flow]!;
+          flow.probes.push(probe);
+          flow.youngest = Math.max(flow.youngest, probe.start);
+        }
+        for (const [flow, state] of underWay.entries()) watched[flow]!.underWay = state;
       }
     });
     return this.#collecting;

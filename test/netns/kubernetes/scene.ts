@@ -1,83 +1,46 @@
 /** Three nodes with pods of several kinds, and the flows between them that a policy allows or denies. */
+import { isDeepStrictEqual } from 'node:util';
 import { KubernetesCluster, type KubernetesClusterOptions } from '../../harness/kubernetes-cluster.ts';
 import type { Pod } from '../../harness/pod.ts';
 import type { Flow, Verdict } from '../../harness/traffic.ts';
+import { SILENCE_MS, waitFor } from '../../harness/wait.ts';
 
 export const PORT = 8080;
 /** Nobody may speak to the server here. */
 export const OTHER_PORT = 9090;
 export const SERVICE = '10.96.0.80';
 export const POLICIES = '/apis/cilium.io/v2/namespaces/default/ciliumnetworkpolicies';
+export const NETWORK_POLICIES = '/apis/networking.k8s.io/v1/namespaces/default/networkpolicies';
+const POLICY_COLLECTIONS = [POLICIES, '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies', NETWORK_POLICIES];
 
-/** Where a cluster keeps its identities and addresses; every test of this folder holds for each of them. */
+/** Where a cluster keeps its identities and addresses; every scene of this folder holds for each of them. */
 export interface Mode {
   readonly name: string;
-  /** Identities are objects of the API server. */
-  readonly identityObjects: boolean;
-  start(): Promise<KubernetesCluster>;
-  /** What else can be killed here: each kills it, waits as it is told to, and brings it back. */
-  faults?(cluster: KubernetesCluster): Readonly<Record<string, Fault>>;
+  /** In etcd; else in objects of the API server. */
+  readonly kvstore: boolean;
+  /** Agents learn of endpoints from slices, which the operator makes. */
+  readonly slices: boolean;
 }
 
-export type Fault = (wait: () => Promise<void>) => Promise<void>;
+export const MODES = {
+  customResources: { name: 'custom resources', kvstore: false, slices: false },
+  etcd: { name: 'etcd', kvstore: true, slices: false },
+  slices: { name: 'custom resources, endpoints in slices', kvstore: false, slices: true },
+} as const satisfies Record<string, Mode>;
 
 /** Where each agent, in its node's namespace, serves its metrics. */
 export const METRICS = '127.0.0.1:9962';
 
-const COMMON: KubernetesClusterOptions = {
+const COMMON = {
   nodes: 3,
   flags: ['--routing-mode', 'tunnel', '--metrics-listen', METRICS],
   ipam: 'cluster-pool',
-  operator: [],
-};
+} satisfies KubernetesClusterOptions;
 
-export const MODES: readonly Mode[] = [
-  { name: 'custom resources', identityObjects: true, start: () => KubernetesCluster.start(COMMON) },
-  {
-    ...{ name: 'etcd', identityObjects: false, faults: etcdFaults },
-    start: () => KubernetesCluster.start({ ...COMMON, kvstore: true }),
-  },
-];
-
-/** The first of them, but agents learn of endpoints from slices, which the operator makes. */
-export const IN_SLICES: Mode = {
-  ...{ name: 'custom resources, endpoints in slices', identityObjects: true },
-  start: () =>
-    KubernetesCluster.start({
-      ...COMMON,
-      flags: [...COMMON.flags, '--enable-cilium-endpoint-slice'],
-      operator: ['--enable-cilium-endpoint-slice'],
-    }),
-};
-
-/** Each takes etcd away in another way. */
-function etcdFaults({ etcd, nodes }: KubernetesCluster): Readonly<Record<string, Fault>> {
-  const [first] = nodes.members as [Member];
-  return {
-    'etcd, which goes on with what it held': async (wait) => {
-      await etcd.halt();
-      await wait();
-      await etcd.resume();
-    },
-    'etcd, which comes back with nothing': async (wait) => {
-      await etcd.halt();
-      await wait();
-      await etcd.wipe();
-    },
-    'an agent while there is no etcd': async (wait) => {
-      await etcd.halt();
-      await first.node.stopAgent('SIGKILL');
-      const restarted = first.node.startAgent();
-      await wait();
-      await etcd.resume();
-      await restarted;
-    },
-  };
-}
-
-type Member = KubernetesCluster['nodes']['members'][number];
+export type Member = KubernetesCluster['nodes']['members'][number];
 
 export interface Scene {
+  readonly mode: Mode;
   readonly cluster: KubernetesCluster;
   readonly members: readonly [Member, Member, Member];
   /** On the first node. */
@@ -86,7 +49,14 @@ export interface Scene {
   readonly clients: readonly [Pod, Pod, Pod];
   /** On the second and the third node; the server does not admit them. */
   readonly strangers: readonly [Pod, Pod];
+  /** On the third node: a client by its labels, but of the namespace `shop`, whose label `team` has its name. */
+  readonly guest: Pod;
 }
+
+export const podsOf = ({ server, clients, strangers, guest }: Scene): readonly Pod[] => [
+  ...[server, ...clients],
+  ...[...strangers, guest],
+];
 
 /** The server admits clients on one port. Clients may send to it, by its own addresses or by its service. */
 export const serverPolicy = (app = 'client') => ({
@@ -103,18 +73,24 @@ export const serverPolicy = (app = 'client') => ({
 });
 
 export async function openScene(mode: Mode): Promise<Scene> {
-  const cluster = await mode.start();
+  const slices = mode.slices ? ['--enable-cilium-endpoint-slice'] : [];
+  const cluster = await KubernetesCluster.start({
+    ...{ ...COMMON, kvstore: mode.kvstore, operator: slices },
+    flags: [...COMMON.flags, ...slices],
+  });
   try {
-    return await populate(cluster);
+    return await populate(mode, cluster);
   } catch (error) {
     await cluster[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-async function populate(cluster: KubernetesCluster): Promise<Scene> {
+async function populate(mode: Mode, cluster: KubernetesCluster): Promise<Scene> {
   const members = cluster.nodes.members as unknown as Scene['members'];
   const [one, two, three] = members;
+  await cluster.server.create(POLICIES, serverPolicy());
+  await cluster.server.create('/api/v1/namespaces', { metadata: { name: 'shop', labels: { team: 'shop' } } });
   const server = await cluster.run(one, 'server', { app: 'server' });
   for (const port of [PORT, OTHER_PORT]) await server.actor.do({ op: 'serve', port });
   const clients = [];
@@ -123,10 +99,36 @@ async function populate(cluster: KubernetesCluster): Promise<Scene> {
   const strangers = [];
   for (const [i, member] of [two, three].entries())
     strangers.push(await cluster.run(member, `stranger${i + 1}`, { app: 'stranger' }));
+  const guest = await cluster.run(three, 'guest', { app: 'client' }, 'shop');
   await serveService(cluster, server);
-  await cluster.server.create(POLICIES, serverPolicy());
   await cluster.settled();
-  return { cluster, members, server, clients: clients as never, strangers: strangers as never };
+  return { mode, cluster, members, server, clients: clients as never, strangers: strangers as never, guest };
+}
+
+/**
+ * What a scene begins with, whatever the one before it has left: well agents that know all pods, and the policy of
+ * {@link serverPolicy} alone, which is enforced.
+ */
+export async function restore({ cluster, members, server, clients, strangers }: Scene): Promise<void> {
+  const { server: api } = cluster;
+  for (const { node } of members)
+    await waitFor(`${node.name} to be well`, async () => (await node.weir('status')).status === 0);
+  await cluster.settled();
+  const { spec } = serverPolicy();
+  for (const collection of POLICY_COLLECTIONS) {
+    for (const object of await api.list(collection)) {
+      const { name } = object['metadata'] as { readonly name: string };
+      if (collection !== POLICIES || name !== 'server') await api.delete(`${collection}/${name}`);
+    }
+  }
+  const kept = (await api.list(POLICIES))[0];
+  if (kept === undefined) await api.create(POLICIES, serverPolicy());
+  else if (!isDeepStrictEqual(kept['spec'], spec)) await api.merge(`${POLICIES}/server`, { spec });
+  await waitFor('the policy to be enforced', async () => {
+    const ask = { op: 'tcp', host: server.ipv4, port: PORT, timeoutMs: SILENCE_MS } as const;
+    const answers = await Promise.all([clients[1], ...strangers].map(({ actor }) => actor.do(ask)));
+    return answers.join() === 'ok,timeout,timeout';
+  });
 }
 
 /** The service `server`, and its backend, as the controllers of a cluster write it. */

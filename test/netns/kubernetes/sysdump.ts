@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { TestContext } from 'node:test';
 import { runAsync } from '../../harness/exec.ts';
-import type { KubernetesCluster } from '../../harness/kubernetes-cluster.ts';
-import { dist, type WeirNode } from '../../harness/node.ts';
+import { dist } from '../../harness/node.ts';
 import { uniqueName } from '../../harness/run.ts';
-import { POLICIES } from './scene.ts';
+import { POLICIES, type Scene } from './scene.ts';
 
 /** Nobody may find it in a bundle. */
 const PLANTED = 'hunter2-hunter2-hunter2';
@@ -47,11 +47,8 @@ class Bundle implements Disposable {
 }
 
 /** Plants a token wherever users leave them, takes a bundle, and looks into it. */
-export async function checkSysdump(
-  { server: api }: KubernetesCluster,
-  node: WeirNode,
-  endpoint: string,
-): Promise<void> {
+export async function sysdump(_t: TestContext, { cluster: { server: api }, members, server }: Scene): Promise<void> {
+  const [{ node }] = members;
   await api.create('/api/v1/namespaces/default/secrets', {
     ...{ metadata: { name: 'planted' }, stringData: { token: PLANTED } },
   });
@@ -82,10 +79,10 @@ export async function checkSysdump(
   assert.equal(status, failures.length === 0 ? 0 : 1, stderr);
   for (const name of [...PROMISED, ...MAPS, 'agent/metrics.txt', 'agent/events.ndjson', 'machine/links.txt'])
     assert.ok(names.includes(name), `${name} in ${names.join(' ')}`);
-  assert.match(bundle.read('agent/endpoints.json'), new RegExp(endpoint));
+  assert.match(bundle.read('agent/endpoints.json'), new RegExp(server.name));
   assert.match(bundle.read('agent/metrics.txt'), /^cilium_/m);
   assert.match(bundle.read('cluster/CiliumNode.json'), new RegExp(node.name));
-  assert.match(bundle.read('cluster/CiliumEndpointSlice.json'), new RegExp(endpoint));
+  assert.match(bundle.read('cluster/CiliumEndpointSlice.json'), new RegExp(server.name));
   assert.match(
     bundle.read('cluster/CiliumNetworkPolicy.json'),
     /"path": "\/planted"/,
