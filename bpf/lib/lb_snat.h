@@ -95,6 +95,85 @@ OUT_OF_LINE int to_client(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	return to_network(skb, packet);
 }
 
+/*
+ * What the way to a backend of another node says of a client's packet is, to the client, about what it sent to the frontend,
+ * and comes from there: addresses behind it are none of the client's. Returns a TC verdict.
+ */
+OUT_OF_LINE int error_to_client(struct __sk_buff *skb, struct packet *packet NONNULL, const struct nat_entry *client NONNULL)
+{
+	struct lb_socket end BY_WORDS = { .port = client->port, .family = packet->family };
+	struct lb_socket frontend BY_WORDS;
+	int reason;
+
+	packet->rev_nat = client->service;
+	if (!known_frontend(packet, &frontend))
+		return drop(skb, packet, DROP_NO_SERVICE, 0);
+	__builtin_memcpy(end.addr, client->addr, ADDR_BYTES);
+	reason = rewrite_quote(skb, packet, &frontend, END_DESTINATION);
+	if (reason == DROP_NONE)
+		reason = rewrite_quote(skb, packet, &end, END_SOURCE);
+	/* ICMP has no ports. */
+	frontend.port = end.port = 0;
+	if (reason == DROP_NONE)
+		reason = rewrite_end(skb, packet, &frontend, END_SOURCE);
+	if (reason == DROP_NONE)
+		reason = rewrite_end(skb, packet, &end, END_DESTINATION);
+	if (reason != DROP_NONE)
+		return drop(skb, packet, reason, 0);
+	__builtin_memcpy(&packet->flow.source, frontend.addr, ADDR_BYTES);
+	__builtin_memcpy(&packet->flow.destination, end.addr, ADDR_BYTES);
+	forwarded(skb, packet, TRACE_TO_NETWORK, false);
+	return to_network(skb, packet);
+}
+
+/*
+ * What the way to a client says of an answer is, to the backend on another node, about what it sent to this node. The
+ * answer's client is packet->inner's destination. Returns a TC verdict; TCX_NEXT when there is no such connection.
+ */
+OUT_OF_LINE int error_to_remote_backend(struct __sk_buff *skb, struct packet *packet NONNULL,
+					const struct lb_socket *backend NONNULL, __u16 service)
+{
+	const struct node_address *node = NULL;
+	struct lb_socket to BY_WORDS = *backend, from BY_WORDS = {};
+	struct nat_key key BY_WORDS = {
+		.remote_port = backend->port,
+		.local_port = packet->inner.destination_port,
+		.service = service,
+		.protocol = packet->inner.protocol,
+		.family = packet->family,
+		.way = NAT_OUT,
+	};
+	const struct nat_entry *out;
+	int reason;
+
+	__builtin_memcpy(key.remote, backend->addr, ADDR_BYTES);
+	__builtin_memcpy(key.local, &packet->inner.destination, ADDR_BYTES);
+	out = bpf_map_lookup_elem(&weir_nat, &key);
+	if (!out)
+		return TCX_NEXT;
+	__builtin_memcpy(from.addr, out->addr, ADDR_BYTES);
+	from.port = out->port;
+	reason = rewrite_quote(skb, packet, &to, END_SOURCE);
+	if (reason == DROP_NONE)
+		reason = rewrite_quote(skb, packet, &from, END_DESTINATION);
+	/* ICMP has no ports. */
+	from.port = to.port = 0;
+	if (reason == DROP_NONE)
+		reason = rewrite_end(skb, packet, &from, END_SOURCE);
+	if (reason == DROP_NONE)
+		reason = rewrite_end(skb, packet, &to, END_DESTINATION);
+	__builtin_memcpy(&packet->flow.source, from.addr, ADDR_BYTES);
+	__builtin_memcpy(&packet->flow.destination, to.addr, ADDR_BYTES);
+	if (tunnel)
+		node = tunnel_to_endpoint(packet->family, &packet->flow.destination);
+	if (reason == DROP_NONE && node)
+		reason = set_tunnel(skb, node, IDENTITY_HOST);
+	if (reason != DROP_NONE)
+		return drop(skb, packet, reason, 0);
+	forwarded(skb, packet, node ? TRACE_TO_OVERLAY : TRACE_TO_NETWORK, false);
+	return node ? bpf_redirect(tunnel_ifindex, 0) : to_network(skb, packet);
+}
+
 /* What a backend of another node answers, for its client. TCX_NEXT when the packet, which has been parsed, is none such. */
 OUT_OF_LINE int answer_of_remote_backend(struct __sk_buff *skb, struct packet *packet NONNULL)
 {
@@ -102,9 +181,11 @@ OUT_OF_LINE int answer_of_remote_backend(struct __sk_buff *skb, struct packet *p
 	struct nat_key key BY_WORDS;
 	struct nat_entry *in = nat_owner(packet, &key);
 
-	if (!in || !in->service || packet->shape & PACKET_ICMP_ERROR)
+	if (!in || !in->service)
 		return TCX_NEXT;
 	client = *in;
+	if (packet->shape & PACKET_ICMP_ERROR)
+		return error_to_client(skb, packet, &client);
 	nat_answered(packet, &key, in);
 	return to_client(skb, packet, &client);
 }

@@ -111,6 +111,56 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 }
 
 /*
+ * A TC verdict for an ICMP error about what a frontend answered a client from outside, which goes to the backend, about what
+ * that sent; NOT_A_SERVICE for all others, and for what has become the host's. The packet has been parsed.
+ */
+OUT_OF_LINE int error_about_answer(struct __sk_buff *skb, struct packet *packet NONNULL)
+{
+	const struct flow *answer = &packet->inner;
+	struct lb_flow_key flow BY_WORDS = { .client_port = answer->destination_port };
+	const struct lb_service *service;
+	const struct endpoint_info *local;
+	const struct lb_socket *backend;
+	struct lb_service_key key BY_WORDS = {
+		.port = answer->source_port,
+		.protocol = answer->protocol,
+		.family = packet->family,
+		.scope = LB_SCOPE_INTERNAL,
+	};
+	struct lb_socket to BY_WORDS;
+	union addr address;
+	int reason;
+
+	__builtin_memcpy(key.addr, &answer->source, ADDR_BYTES);
+	service = bpf_map_lookup_elem(&weir_lb_services, &key);
+	if (!service)
+		return NOT_A_SERVICE;
+	flow.service = service->id;
+	__builtin_memcpy(flow.client, &answer->destination, ADDR_BYTES);
+	backend = kept_backend(&flow, false);
+	if (!backend || backend->family != packet->family)
+		return NOT_A_SERVICE;
+	to = *backend;
+	__builtin_memcpy(&address, to.addr, ADDR_BYTES);
+	local = local_endpoint(packet->family, &address);
+	if (!is_pod(local) && !is_host_address(packet->family, &address))
+		return error_to_remote_backend(skb, packet, &to, service->id);
+	reason = rewrite_quote(skb, packet, &to, END_SOURCE);
+	/* ICMP has no ports. */
+	to.port = 0;
+	if (reason == DROP_NONE)
+		reason = rewrite_end(skb, packet, &to, END_DESTINATION);
+	if (reason != DROP_NONE)
+		return drop(skb, packet, reason, 0);
+	packet->flow.destination = address;
+	if (!is_pod(local))
+		return NOT_A_SERVICE;
+	packet->peer_identity = identity_of_source(packet->family, &packet->flow.source);
+	forwarded(skb, packet, TRACE_FROM_NETWORK, false);
+	return call_ingress_policy(skb, packet, local->id, packet->peer_identity);
+}
+
+/*
  * A TC verdict for a packet that the network sent to an address which is no pod's: an answer to what went on under this node's
  * address, or for a frontend. NOT_A_SERVICE for all others, which it leaves alone.
  */
@@ -136,5 +186,7 @@ ALWAYS_INLINE int translated(struct __sk_buff *skb, struct packet *packet)
 	}
 	if (reason != NOT_MASQUERADED)
 		return drop(skb, packet, reason, 0);
+	if (packet->shape & PACKET_ICMP_ERROR)
+		return error_about_answer(skb, packet);
 	return service_from_outside(skb, packet);
 }

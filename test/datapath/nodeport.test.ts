@@ -14,6 +14,8 @@ const POD = { id: 11, identity: 2011, ipv4: '10.0.0.11', ipv6: 'fd00::11' } as c
 const OTHER = { id: 12, identity: 2012, ipv4: '10.0.0.12', ipv6: 'fd00::12' } as const;
 const NODE = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' } as const;
 const CLIENT = { ipv4: '203.0.113.7', ipv6: '2001:db8:9::7' } as const;
+/** On the way to the client. */
+const ROUTER = { ipv4: '192.0.2.254', ipv6: '2001:db8::fe' } as const;
 /** Another address of the node, where one of its sockets listens. */
 const OWN = { ipv4: '192.0.2.66', ipv6: '2001:db8::66' } as const;
 const SERVICE = 9;
@@ -190,6 +192,25 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.equal(ran.verdict, 'next');
         const quoted = Buffer.concat([ran.frame.subarray(0, 14), ran.frame.subarray(14 + on.headerBytes(frame) + 8)]);
         assert.equal(ends(quoted), `${hexOf(CLIENT[family])}:4202 ${hexOf(NODE[family])}:${SERVICE_PORT}`);
+      });
+
+      test('what the way to the client complains of goes to who answered: a pod, or a socket of the node', () => {
+        for (const [port, id, address, verdict] of [
+          [4210, 1, POD[family], 'redirect'],
+          [4211, 3, OWN[family], 'next'],
+        ] as const) {
+          on.backend(node, 3, OWN[family], number);
+          on.serve(node, { ...service, backends: [id] });
+          come(port);
+          const answer = summed(NODE[family], CLIENT[family], payload([SERVICE_PORT, port], TCP.syn | TCP.ack));
+          const icmp = { type: family === 'ipv4' ? 3 : 2, code: family === 'ipv4' ? 4 : 0, quote: quoteOf(answer) };
+          const ran = node.runHost('from_netdev', ip({ from: ROUTER[family], to: NODE[family], payload: { icmp } }));
+          assert.equal(ran.verdict, verdict);
+          const { frame } = ran;
+          assert.match(ends(frame), new RegExp(`^${hexOf(ROUTER[family])}:\\d+ ${hexOf(address)}:`));
+          const quoted = Buffer.concat([frame.subarray(0, 14), frame.subarray(14 + on.headerBytes(frame) + 8)]);
+          assert.equal(ends(quoted), `${hexOf(address)}:${BACKEND_PORT} ${hexOf(CLIENT[family])}:${port}`);
+        }
       });
 
       test('a service without backends answers that nobody listens', async () => {

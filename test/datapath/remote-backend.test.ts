@@ -7,7 +7,7 @@ import { PROTOCOL } from '../../agent/model/port.ts';
 import { writeBpfOverlayConfig } from '../../bpf/gen/config.ts';
 import { IPCACHE_STATIC_BITS, IPCACHE_TUNNEL, LB_NODE_PORT, NAT_FIRST_PORT } from '../../bpf/gen/constants.ts';
 import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeConfig, nodeInfo, u32 } from '../../bpf/gen/structs.ts';
-import { ip, quoteOf, TCP, type Payload } from './frame.ts';
+import { checksum, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import * as nat from './nat-entries.ts';
 import { TestNode, type Ran } from './node.ts';
 import { NODE, NOWHERE, RoutedNetns } from './routed-netns.ts';
@@ -18,6 +18,8 @@ import { BACKEND_PORT, ends, headerBytes, hexOf, SERVICE_PORT, summed, transport
 const BACKEND = { ipv4: '10.1.0.1', ipv6: 'fd01::1' } as const;
 const CLIENT = { ipv4: '203.0.113.7', ipv6: '2001:db8:9::7' } as const;
 const ROUTER = { ipv4: '10.0.0.1', ipv6: 'fd00::1' } as const;
+/** Any router on the way. */
+const ROUTER_OUTSIDE = { ipv4: '192.0.2.254', ipv6: '2001:db8::fe' } as const;
 const EXTERNAL = { ipv4: '198.51.100.8', ipv6: '2001:db8:5::8' } as const;
 const [SERVICE, OTHER_SERVICE] = [9, 10];
 
@@ -75,6 +77,23 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const answer = (port: number, from: string = BACKEND[family]): Ran => {
         const frame = summed(from, NODE[family], payload([BACKEND_PORT, port], TCP.syn | TCP.ack));
         return away.run(() => native.runHost('from_netdev', frame));
+      };
+      /** A router found the frame too large for its next link. */
+      const complain = ({ frame }: Ran, from: string, to: string, node = native): Ran => {
+        const quote = quoteOf(frame, headerBytes(frame) + 20);
+        const icmp = family === 'ipv4' ? { type: 3, code: 4, quote } : { type: 2, code: 0, quote };
+        return away.run(() => node.runHost('from_netdev', ip({ from, to, payload: { icmp } })));
+      };
+      /** Addresses of a frame. */
+      const outside = (frame: Buffer): string => ends(frame).replaceAll(/:\d+/g, '');
+      /** Addresses and ports of what an ICMP error quotes. */
+      const quoted = (frame: Buffer): string =>
+        ends(Buffer.concat([frame.subarray(0, 14), frame.subarray(14 + headerBytes(frame) + 8)]));
+      const assertSummed = (frame: Buffer): void => {
+        if (family === 'ipv6') assert.equal(transportSum(frame, PROTOCOL.ICMPv6), 0);
+        else
+          for (const part of [frame.subarray(14, 34), frame.subarray(34), frame.subarray(42, 62)])
+            assert.equal(checksum(part), 0);
       };
       /** The port by which a frame goes on. */
       const portOf = ({ frame }: Ran): number => frame.readUInt16BE(14 + headerBytes(frame));
@@ -136,16 +155,48 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         for (const [i, port] of ports.entries()) assert.equal(portOf(ask(5000 + i, { flags: TCP.ack })), port);
       });
 
-      test('what answers nothing is left to the host, an ICMP error too', () => {
+      test('what the way to the backend complains of is, to its client, about the frontend', () => {
+        for (const [port, asked] of [
+          [4100, NODE[family]],
+          [4101, EXTERNAL[family]],
+        ] as const) {
+          const sent = ask(port, { to: asked });
+          const { verdict, frame } = complain(sent, ROUTER_OUTSIDE[family], NODE[family]);
+          assert.equal(verdict, 'redirect');
+          assert.equal(outside(frame), `${hexOf(asked)} ${client}`);
+          assert.equal(quoted(frame), `${client}:${port} ${hexOf(asked)}:${SERVICE_PORT}`);
+          assertSummed(frame);
+        }
+      });
+
+      test('and that to the client, to the backend, about what it sent to the node', () => {
+        const sent = ask(4102, { to: EXTERNAL[family] });
+        const answered = answer(portOf(sent));
+        const { verdict, frame } = complain(answered, ROUTER_OUTSIDE[family], EXTERNAL[family]);
+        assert.equal(verdict, 'redirect');
+        assert.equal(outside(frame), `${hexOf(NODE[family])} ${backend}`);
+        assert.equal(quoted(frame), `${backend}:${BACKEND_PORT} ${hexOf(NODE[family])}:${portOf(sent)}`);
+        assertSummed(frame);
+        const stranger = summed(EXTERNAL[family], CLIENT[family], payload([SERVICE_PORT, 4103]));
+        const unknown = complain({ ...answered, frame: stranger }, ROUTER_OUTSIDE[family], EXTERNAL[family]);
+        assert.equal(unknown.verdict, 'next', 'of a connection that nobody has');
+      });
+
+      test('through a tunnel, likewise', () => {
+        const sent = ask(4104, { node: tunnelled });
+        const reply = summed(NODE[family], CLIENT[family], payload([SERVICE_PORT, 4104]));
+        const { verdict, frame } = complain({ ...sent, frame: reply }, ROUTER_OUTSIDE[family], NODE[family], tunnelled);
+        assert.equal(verdict, 'redirect');
+        assert.equal(outside(frame), `${hexOf(ROUTER[family])} ${backend}`);
+        assert.equal(quoted(frame), `${backend}:${BACKEND_PORT} ${hexOf(ROUTER[family])}:${portOf(sent)}`);
+      });
+
+      test('what answers nothing is left to the host', () => {
         const sent = ask(4003);
         const port = portOf(sent);
         for (const stray of [answer(port === 65535 ? port - 1 : port + 1), answer(port, CLIENT[family])]) {
           assert.equal(stray.verdict, 'next');
         }
-        const quote = quoteOf(sent.frame, headerBytes(sent.frame) + 20);
-        const error = { type: family === 'ipv4' ? 3 : 1, code: 1, quote };
-        const frame = ip({ from: CLIENT[family], to: NODE[family], payload: { icmp: error } });
-        assert.equal(away.run(() => native.runHost('from_netdev', frame)).verdict, 'next');
       });
 
       test('without a free port, without a way: dropped, and counted', async () => {
