@@ -68,6 +68,12 @@ export class Mirror {
         this.#graves.delete(key);
         this.#put(key, resource, versionOf(object));
       },
+      remove: (object) => {
+        const resource = this.#resource(object, apiVersion);
+        if (resource === undefined) return;
+        seen.delete(keyOf(resource));
+        this.#remove(keyOf(resource), resource);
+      },
       finish: (version) => {
         for (const [key] of this.#known) if (!seen.has(key)) this.#remove(key, this.#gone(key, apiVersion));
         this.#graves.clear();
@@ -143,6 +149,8 @@ export class Mirror {
 /** A list on its way in. */
 export interface MirrorList {
   readonly add: (object: unknown) => void;
+  /** It went while the list was on its way, after it was added. */
+  readonly remove: (object: unknown) => void;
   /** What was not added is gone. */
   readonly finish: (version: string) => void;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, test } from 'node:test';
-import { WeirError } from '../../model/errors.ts';
+import { errorText, WeirError } from '../../model/errors.ts';
 import { ManualClock } from '../../model/manual-clock.ts';
 import {
   ApiRefusal,
@@ -91,6 +91,7 @@ function follow(server: ScriptedServer, kind: 'Node' | 'CiliumCIDRGroup' = 'Node
   const clock = new ManualClock();
   const state = new Map<string, string>();
   const phases: string[] = [];
+  const errors: unknown[] = [];
   const stop = new AbortController();
   const reflector = new Reflector({
     ...{ kind, server, clock, random: () => 0 },
@@ -100,7 +101,10 @@ function follow(server: ScriptedServer, kind: 'Node' | 'CiliumCIDRGroup' = 'Node
       if (event.type === 'delete') state.delete(name);
       else state.set(name, (object['metadata'] as { labels: { v: string } }).labels.v);
     },
-    onState: (next: ReflectorState) => phases.push(next.phase),
+    onState: (next: ReflectorState) => {
+      phases.push(next.phase);
+      if (next.phase === 'failing') errors.push(next.error);
+    },
   });
   const running = reflector.run(stop.signal);
   const settle = async () => {
@@ -110,7 +114,7 @@ function follow(server: ScriptedServer, kind: 'Node' | 'CiliumCIDRGroup' = 'Node
     stop.abort();
     await running;
   };
-  return { clock, state, phases, reflector, settle, end };
+  return { clock, state, phases, errors, reflector, settle, end };
 }
 
 describe('a reflector', () => {
@@ -157,6 +161,65 @@ describe('a reflector', () => {
     await settle();
     assert.deepEqual(server.calls.slice(1), ['WATCH /api/v1/nodes resourceVersion=6']);
     await end();
+  });
+
+  test('what goes while the watch still tells what exists is gone', async () => {
+    const server = new ScriptedServer();
+    server.watchList = true;
+    const { state, settle, end, reflector, phases } = follow(server);
+    await settle();
+    server.stream.send(added(node('a', 1)), added(node('b', 2)), { type: 'DELETED', object: node('a', 6) });
+    server.stream.send(
+      { type: 'MODIFIED', object: node('b', 7) },
+      bookmark(7, { 'k8s.io/initial-events-end': 'true' }),
+    );
+    await reflector.synced;
+    assert.deepEqual([...state], [['b', '7']]);
+    assert.equal(server.streams.length, 1);
+    assert.ok(!phases.includes('failing'));
+    await end();
+  });
+
+  test('a server that never says that it has told all is asked for pages', async () => {
+    for (const silent of [true, false]) {
+      const server = new ScriptedServer();
+      server.watchList = true;
+      server.answers.push(page(5, node('a', 1)));
+      const { clock, state, settle, end, reflector } = follow(server);
+      await settle();
+      server.stream.send(added(node('a', 1)));
+      await settle();
+      if (silent) await clock.advance(40_000);
+      else server.stream.end();
+      await settle();
+      await clock.advance(200);
+      await reflector.synced;
+      await settle();
+      assert.deepEqual([...state], [['a', '1']]);
+      assert.deepEqual(server.calls.slice(1), ['GET /api/v1/nodes limit=500', 'WATCH /api/v1/nodes resourceVersion=5']);
+      await end();
+    }
+  });
+
+  test('a version that is not served any more, and a storage that was set back, mean a list', async () => {
+    const refusals = [
+      new ApiRefusal('GET', 404, { message: 'the server could not find the requested resource' }),
+      new ApiRefusal('GET', 504, { message: 'Too large resource version: 5, current: 3' }),
+    ];
+    for (const refusal of refusals) {
+      const server = new ScriptedServer();
+      server.answers.push(page(5, node('a', 5)));
+      const { clock, state, settle, end } = follow(server);
+      await settle();
+      server.stream.end(refusal);
+      server.answers.push(page(3, node('b', 2)));
+      await settle();
+      await clock.advance(200);
+      await settle();
+      assert.deepEqual([...state], [['b', '2']]);
+      assert.equal(server.calls.at(-1), 'WATCH /api/v1/nodes resourceVersion=3');
+      await end();
+    }
   });
 
   test('a version that is gone means a list, at once, and nothing that went meanwhile stays', async () => {
@@ -229,6 +292,24 @@ describe('a reflector', () => {
     await end();
   });
 
+  test('a watch that used to say how far it is, and is silent, is given up sooner', async () => {
+    const server = new ScriptedServer();
+    server.answers.push(page(5, node('a', 1)));
+    const { clock, settle, end } = follow(server);
+    await settle();
+    server.stream.send(bookmark(6));
+    await settle();
+    await clock.advance(180_000);
+    assert.equal(server.streams.length, 1);
+    await clock.advance(10_000);
+    await settle();
+    await clock.advance(200);
+    await settle();
+    assert.equal(server.calls.at(-1), 'WATCH /api/v1/nodes resourceVersion=6');
+    assert.equal(server.streams.length, 2);
+    await end();
+  });
+
   test('a kind that is not defined is absent, and found once it is', async () => {
     const server = new ScriptedServer();
     const missing = new ApiRefusal('GET', 404, {});
@@ -266,6 +347,25 @@ describe('a reflector', () => {
     await settle();
     assert.equal(phases.at(-1), 'failing');
     assert.equal(synced, false);
+    await end();
+  });
+
+  test('a kind of which only unknown versions are served says so', async () => {
+    const server = new ScriptedServer();
+    server.watch = () => {
+      throw new ApiRefusal('GET', 404, {});
+    };
+    server.answers.push({
+      spec: {
+        versions: [
+          { name: 'v3', served: true },
+          { name: 'v2', served: false },
+        ],
+      },
+    });
+    const { settle, end, errors } = follow(server, 'CiliumCIDRGroup');
+    await settle();
+    assert.match(errorText(errors.at(-1)), /is served as v3 only, and Weir reads v2, v2alpha1/);
     await end();
   });
 });

@@ -6,6 +6,7 @@ import { apiVersions, collectionPath, KINDS } from '../kinds.ts';
 import { isRecord } from '../object-meta.ts';
 import { ApiRefusal, isRefusal, type ApiServer, type JsonObject, type Query, type WatchMessage } from './client.ts';
 import { Mirror, type MirrorIssue, type MirrorList } from './mirror.ts';
+import { recordOf, recordsOf } from './objects.ts';
 import { delay, retryDelay } from './retry.ts';
 import type { Interner } from './slim.ts';
 
@@ -38,6 +39,18 @@ const WATCH_SECONDS = 300;
 /** How much longer than that a silent watch is believed to live, in milliseconds. */
 const WATCH_GRACE_MS = 30_000;
 
+/**
+ * Servers say once a minute how far they are to those who ask for bookmarks. Of a watch that has told so before, longer silence than
+ * this means a connection that is dead without anybody having closed it, in milliseconds.
+ */
+const BOOKMARK_SILENCE_MS = 180_000;
+
+/** Longest silence of a watch that has yet to tell what exists: who does not know that way says nothing at its end, in milliseconds. */
+const LIST_SILENCE_MS = 30_000;
+
+/** How often silence is looked at, in milliseconds. */
+const LOOK_MS = 10_000;
+
 /** A watch that ends sooner than this without a word failed, in milliseconds. */
 const SHORTEST_WATCH_MS = 1_000;
 
@@ -45,6 +58,8 @@ const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 
 /** What has happened since the version that was asked for is no longer known: only a list helps. */
 const GONE = 410;
+
+const NOT_FOUND = 404;
 
 export class Reflector {
   readonly kind: ResourceKind;
@@ -83,7 +98,7 @@ export class Reflector {
         else await this.#watch(this.#apiVersion!, {}, signal);
       } catch (error) {
         if (stopped()) return;
-        if (isRefusal(error, GONE)) this.#listed = false;
+        if (needsList(error)) this.#listed = false;
         this.#attempts++;
         // To have missed too much is no fault, once.
         if (!isRefusal(error, GONE) || this.#attempts > 1) {
@@ -109,7 +124,7 @@ export class Reflector {
         await this.#list(apiVersion);
         return;
       } catch (error) {
-        if (!isRefusal(error, 404)) throw error;
+        if (!isRefusal(error, NOT_FOUND)) throw error;
       }
     }
     await this.#confirmAbsent();
@@ -126,17 +141,21 @@ export class Reflector {
    * @throws ApiRefusal when the kind is defined, or nobody may say.
    */
   async #confirmAbsent(): Promise<void> {
-    const { group, plural } = KINDS[this.kind];
+    const { group, plural, versions } = KINDS[this.kind];
     const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${plural}.${group}`;
+    let message = `${this.kind} is not served yet`;
     if (!BUILT_IN.has(group)) {
       try {
-        await this.#options.server.request({ method: 'GET', path });
+        const definition = await this.#options.server.request({ method: 'GET', path });
+        const foreign = foreignVersions(definition, versions);
+        if (foreign !== undefined)
+          message = `${this.kind} is served as ${foreign} only, and Weir reads ${versions.join(', ')}: have one of these served`;
       } catch (error) {
-        if (isRefusal(error, 404)) return;
+        if (isRefusal(error, NOT_FOUND)) return;
         throw error;
       }
     }
-    throw new ApiRefusal(`GET ${plural}`, 404, { message: `${this.kind} is not served yet` });
+    throw new ApiRefusal(`GET ${plural}`, NOT_FOUND, { message });
   }
 
   async #list(apiVersion: string): Promise<void> {
@@ -192,9 +211,14 @@ export class Reflector {
     const started = clock.now();
     let heard = started;
     let messages = 0;
+    let bookmarks = false;
+    const telling = (): boolean => list !== undefined && !this.#listed;
     const stop = AbortSignal.any([signal, this.#interrupt.signal]);
-    const cancel = every(clock, WATCH_GRACE_MS, () => {
-      if (clock.now() - heard > seconds * 1000 + WATCH_GRACE_MS) this.interrupt();
+    const cancel = every(clock, LOOK_MS, () => {
+      const silence = clock.now() - heard;
+      if (telling() && silence > LIST_SILENCE_MS) this.#watchList = false;
+      else if (silence <= (bookmarks ? BOOKMARK_SILENCE_MS : seconds * 1000 + WATCH_GRACE_MS)) return;
+      this.interrupt();
     });
     try {
       const version = list === undefined ? { resourceVersion: this.#mirror.version } : {};
@@ -209,6 +233,7 @@ export class Reflector {
         heard = clock.now();
         messages += batch.length;
         for (const message of batch) this.#message(message, apiVersion, list);
+        bookmarks ||= batch.some(({ type }) => type === 'BOOKMARK');
         if (this.#listed) this.#attempts = 0;
       }
     } finally {
@@ -217,7 +242,9 @@ export class Reflector {
     if (this.#interrupt.signal.aborted)
       throw new WeirError('KUBERNETES_UNREACHABLE', 'the connection is silent', { object: this.kind });
     if (signal.aborted) return;
-    if (list !== undefined && !this.#listed) {
+    if (telling()) {
+      // Pages are understood by every server, and by whatever stands before it.
+      this.#watchList = false;
       throw new WeirError('KUBERNETES_UNREACHABLE', 'the watch ended before it had told all', { object: this.kind });
     }
     if (messages === 0 && clock.now() - started < SHORTEST_WATCH_MS) {
@@ -231,8 +258,8 @@ export class Reflector {
       case 'MODIFIED':
       case 'DELETED':
         if (list === undefined || this.#listed) this.#mirror.event(type, object, apiVersion);
-        else if (type !== 'DELETED') list.add(object);
-        else throw new ApiRefusal(this.kind, GONE, { message: 'deleted before the list was complete' });
+        else if (type === 'DELETED') list.remove(object);
+        else list.add(object);
         return;
       case 'BOOKMARK':
         this.#bookmark(object, apiVersion, list);
@@ -265,8 +292,25 @@ export class Reflector {
   }
 }
 
+/**
+ * Whether to go on from where the watch was is in vain: what happened since is forgotten, the version of the kind is no longer
+ * served, or the server's storage was set back to before it.
+ */
+function needsList(error: unknown): boolean {
+  if (isRefusal(error, GONE) || isRefusal(error, NOT_FOUND)) return true;
+  return error instanceof ApiRefusal && /too large resource version/i.test(error.message);
+}
+
 /** What Kubernetes itself brings is never missing. */
 const BUILT_IN: ReadonlySet<string> = new Set(['', 'discovery.k8s.io', 'networking.k8s.io']);
+
+/** Versions of a definition that are served, when all of them are of those that nobody here can read. */
+function foreignVersions(definition: JsonObject, known: readonly string[]): string | undefined {
+  const served = recordsOf(recordOf(definition['spec'])['versions']).flatMap(({ name, served: is }) =>
+    is === true && typeof name === 'string' ? [name] : [],
+  );
+  return served.length === 0 || served.some((name) => known.includes(name)) ? undefined : served.join(', ');
+}
 
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
 

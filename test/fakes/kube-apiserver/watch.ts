@@ -16,6 +16,12 @@ export interface WatchSettings {
   readonly timeoutMs: number;
 }
 
+/**
+ * Between what exists and the bookmark that says that this was all, in milliseconds: as at a real server, changes come in between,
+ * deletions too.
+ */
+const INITIAL_EVENTS_END_MS = 10;
+
 /** An open watch, as faults see it. */
 export class Watch {
   readonly type: ResourceType;
@@ -62,7 +68,6 @@ export class Watch {
     if (initial || ((from === undefined || from === 0) && !query.has('sendInitialEvents'))) {
       this.#sent = this.#store.revision;
       this.#sendAll();
-      if (initial && this.#bookmarks) this.#bookmark({ 'k8s.io/initial-events-end': 'true' });
     } else {
       this.#sent = from === undefined || from === 0 ? this.#store.revision : from;
       if (this.#sent < this.#store.compacted) {
@@ -76,9 +81,11 @@ export class Watch {
     const bookmarks = setInterval(() => this.bookmark(), settings.bookmarkMs);
     const seconds = Number(query.get('timeoutSeconds') ?? 0);
     const timeout = setTimeout(() => this.end(), seconds > 0 ? seconds * 1000 : settings.timeoutMs);
+    const told = initial && this.#bookmarks ? setInterval(() => this.#toldAll(told), INITIAL_EVENTS_END_MS) : undefined;
     this.#stop = () => {
       collection.listeners.delete(listener);
       clearInterval(bookmarks);
+      clearInterval(told);
       clearTimeout(timeout);
     };
     this.#response.on('close', () => this.#stop());
@@ -118,6 +125,13 @@ export class Watch {
     if (!this.#bookmarks || this.#held !== undefined) return;
     this.#sent = Math.max(this.#sent, this.#store.revision);
     this.#bookmark();
+  }
+
+  /** Says that what existed has been told, unless the watch hangs. */
+  #toldAll(timer: NodeJS.Timeout | undefined): void {
+    if (this.#held !== undefined) return;
+    clearInterval(timer);
+    this.#bookmark({ 'k8s.io/initial-events-end': 'true' });
   }
 
   #bookmark(annotations?: Record<string, string>): void {
