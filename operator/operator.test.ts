@@ -74,6 +74,16 @@ describe('operator', () => {
       metadata: { name: first!.metadata.name, labels: { keep: 'me' } },
       spec: { ...spec, versions: [older] },
     });
+    // Of a Cilium that still runs, or did.
+    const theirs = CUSTOM_RESOURCE_DEFINITIONS.find(({ metadata }) => metadata.name === 'ciliumnodes.cilium.io')!;
+    const labels = { 'io.cilium.k8s.crd.schema.version': '1.30.2' };
+    const { versions } = theirs.spec as { versions: object[] };
+    const v2 = versions.map(({ ...version }) => ({ ...version, additionalPrinterColumns: [] }));
+    cluster.apply({
+      ...theirs,
+      metadata: { name: theirs.metadata.name, labels },
+      spec: { ...theirs.spec, versions: v2 },
+    });
     start('one');
     const crd = await waitFor('the upgrade', () => {
       const found = cluster.get('apiextensions.k8s.io/v1/customresourcedefinitions', first!.metadata.name);
@@ -89,6 +99,8 @@ describe('operator', () => {
         cluster.get('apiextensions.k8s.io/v1/customresourcedefinitions', metadata.name),
       ),
     );
+    const left = cluster.get('apiextensions.k8s.io/v1/customresourcedefinitions', theirs.metadata.name);
+    assert.deepEqual(left?.metadata.labels, labels);
   });
 
   test('says of each policy whether it is valid, and why not', async () => {

@@ -1,4 +1,7 @@
-/** Registers Weir's custom resources, and upgrades those of an older Weir; never downgrades. */
+/**
+ * Registers Weir's custom resources, and upgrades those of an older Weir; never downgrades, and leaves alone what Cilium registered: its
+ * agents may run still, they write what Weir's schemas do not have, and Weir gets along with its schemas.
+ */
 import type { Logger } from 'pino';
 import { isRefusal, type ApiServer, type JsonObject } from '../agent/k8s/apiserver/client.ts';
 import { delay } from '../agent/k8s/apiserver/retry.ts';
@@ -12,6 +15,9 @@ import type { Clock } from '../agent/model/clock.ts';
 import { getObject, metaOf, recordOf, recordsOf } from '../agent/k8s/apiserver/objects.ts';
 
 const PATH = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+
+/** On the definitions that Cilium's operator keeps: the version of their schemas. */
+const CILIUM_SCHEMA_LABEL = 'io.cilium.k8s.crd.schema.version';
 
 /** Between looks at whether a definition is served yet, in milliseconds. */
 const LOOK_MS = 200;
@@ -41,6 +47,11 @@ async function register(crd: CustomResourceDefinition, options: RegisterOptions)
     if (there === undefined) {
       await server.request({ method: 'POST', path: PATH, body: crd });
       logger.info({ definition: crd.metadata.name }, 'registered');
+    } else if (isOfCilium(there) && servesOneOf(there, crd)) {
+      logger.warn(
+        { definition: crd.metadata.name },
+        `is Cilium's, and is left alone: remove its label ${CILIUM_SCHEMA_LABEL} to have Weir's in its place`,
+      );
     } else if (versionOf(there) < SCHEMA_VERSION) {
       await server.request({ method: 'PUT', path, body: upgraded(there, crd) });
       logger.info({ definition: crd.metadata.name, from: versionOf(there), to: SCHEMA_VERSION }, 'upgraded');
@@ -58,6 +69,16 @@ async function register(crd: CustomResourceDefinition, options: RegisterOptions)
 function versionOf(crd: JsonObject): number {
   const version = Number(metaOf(crd).labels[SCHEMA_VERSION_LABEL]);
   return Number.isInteger(version) ? version : 0;
+}
+
+const isOfCilium = (crd: JsonObject): boolean => metaOf(crd).labels[CILIUM_SCHEMA_LABEL] !== undefined;
+
+/** Whether a version is served that Weir reads. */
+function servesOneOf(there: JsonObject, crd: CustomResourceDefinition): boolean {
+  const read = recordsOf(crd.spec['versions']).map(({ name }) => name);
+  return recordsOf(recordOf(there['spec'])['versions']).some(
+    ({ name, served }) => served === true && read.includes(name),
+  );
 }
 
 /**

@@ -110,23 +110,40 @@ export class ObjectTarget {
     } catch (error) {
       if (!isRefusal(error, 409)) throw error;
     }
-    await this.#limiter.take();
-    return uidOf(await this.#server.request({ method: 'PATCH', path: pathOf(object), body, contentType: PATCH.merge }));
+    return await this.#patchBody(object, body);
   }
 
-  /** @returns false when there is no such object */
-  async #writeStatus(object: WantedObject, status: JsonObject): Promise<boolean> {
+  async #patchBody(object: WantedObject, body: JsonObject): Promise<string> {
     await this.#limiter.take();
-    const body = [{ op: 'add', path: '/status', value: status }];
     try {
-      await this.#server.request({
-        ...{ method: 'PATCH', path: `${pathOf(object)}/status`, body, contentType: PATCH.json },
-      });
-      return true;
+      const path = pathOf(object);
+      return uidOf(await this.#server.request({ method: 'PATCH', path, body, contentType: PATCH.merge }));
     } catch (error) {
-      if (isRefusal(error, 404)) return false;
-      throw error;
+      if (!isRefusal(error, 403) || object.owner === undefined) throw error;
     }
+    // Where OwnerReferencesPermissionEnforcement is on, only who may delete an object may change its owner. The operator
+    // collects those without one as well.
+    const { owner: _, ...ownerless } = object;
+    return await this.#patchBody(ownerless, bodyOf(ownerless));
+  }
+
+  /**
+   * Definitions that are not Weir's may have the status as a field like any other: Cilium's of CiliumEndpoint has.
+   *
+   * @returns false when there is no such object
+   */
+  async #writeStatus(object: WantedObject, status: JsonObject): Promise<boolean> {
+    const body = [{ op: 'add', path: '/status', value: status }];
+    for (const path of [`${pathOf(object)}/status`, pathOf(object)]) {
+      await this.#limiter.take();
+      try {
+        await this.#server.request({ method: 'PATCH', path, body, contentType: PATCH.json });
+        return true;
+      } catch (error) {
+        if (!isRefusal(error, 404)) throw error;
+      }
+    }
+    return false;
   }
 
   async #delete(key: ObjectKey): Promise<void> {

@@ -57,6 +57,41 @@ describe('what an agent writes', () => {
     assert.equal((stored('web')!['status'] as Json)['id'], 9);
   });
 
+  test('the status of an object whose definition, Cilium’s, keeps no status apart', async () => {
+    const name = 'ciliumendpoints.cilium.io';
+    const DEFINITIONS = 'apiextensions.k8s.io/v1/customresourcedefinitions';
+    const ours = structuredClone(server.get(DEFINITIONS, name)!) as Json;
+    const theirs = structuredClone(ours) as { spec: { versions: Json[] } };
+    for (const version of theirs.spec.versions) delete version['subresources'];
+    server.apply(theirs);
+    try {
+      const target = new ObjectTarget(client, unlimited);
+      for (const id of [1, 2]) {
+        await target.update([wanted('foreign', id)]);
+        assert.equal((stored('foreign')!['status'] as Json)['id'], id);
+      }
+    } finally {
+      server.apply(ours);
+    }
+  });
+
+  test('where the owner of what exists may not be changed, the rest is', async () => {
+    const node: WantedObject = {
+      ...{ kind: 'CiliumNode', namespace: '', name: 'n1' },
+      owner: { apiVersion: 'v1', kind: 'Node', name: 'n1', uid: 'u1' },
+      spec: { bootid: 'b' },
+    };
+    server.apply({ apiVersion: 'cilium.io/v2', kind: 'CiliumNode', metadata: { name: 'n1' }, spec: {} });
+    const match = { verb: 'patch', resource: 'ciliumnodes.cilium.io' };
+    server.faults.add({ match, action: { kind: 'status', code: 403 }, times: 1 });
+    await new ObjectTarget(client, unlimited).update([node]);
+    const { spec, metadata } = server.get('cilium.io/v2/ciliumnodes', 'n1')!;
+    assert.deepEqual([spec, metadata.ownerReferences], [{ bootid: 'b' }, undefined]);
+    server.faults.add({ match, action: { kind: 'status', code: 403 } });
+    await assert.rejects(new ObjectTarget(client, unlimited).update([node]), { httpStatus: 403 });
+    server.faults.clear();
+  });
+
   test('an agent that starts takes over what its last run wrote', async () => {
     const target = new ObjectTarget(client, unlimited);
     await target.update([{ ...wanted('db', 12), labels: { a: 'b' } }]);
