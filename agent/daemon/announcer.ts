@@ -11,6 +11,7 @@ import type { Clock } from '../model/clock.ts';
 import { formatLabel } from '../model/labels.ts';
 import { protocolName } from '../model/port.ts';
 import { Reconciler } from '../reconcile/reconciler.ts';
+import { NetworkCondition } from './network-condition.ts';
 import type { OwnNode } from './own-node.ts';
 import { OwnSlices, type SlicedEndpoint } from './own-slices.ts';
 
@@ -32,6 +33,7 @@ export class Announcer {
   readonly #options: AnnouncerOptions;
   readonly #target: ObjectTarget;
   readonly #reconciler: Reconciler<WantedObject, ObjectKey>;
+  readonly #network: NetworkCondition;
   /** What is to be announced, by the name of the pod. */
   readonly #endpoints = new Map<string, Endpoint>();
   /** How often somebody else has deleted what stands here, by name. */
@@ -43,8 +45,9 @@ export class Announcer {
   #begun = false;
 
   constructor(options: AnnouncerOptions) {
-    const { server, limiter, clock, onError } = options;
+    const { server, limiter, clock, own, onError } = options;
     this.#options = options;
+    this.#network = new NetworkCondition({ server, clock, nodeName: own.name, onError });
     this.#target = new ObjectTarget(server, limiter);
     this.#reconciler = new Reconciler<WantedObject, ObjectKey>({
       ...{ target: this.#target, type: wantedObjectType, clock, random: Math.random, coalesceMs: COALESCE_MS },
@@ -63,8 +66,8 @@ export class Announcer {
     for (const key of this.#slices.keys()) this.#takeBack(key, () => this.#deleteSliced(key));
   }
 
-  close(): Promise<void> {
-    return this.#reconciler.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#reconciler.close(), this.#network.close()]);
   }
 
   counts(): { readonly done: number; readonly pending: number; readonly failed: number } {
@@ -156,6 +159,7 @@ export class Announcer {
   #tellNode(): void {
     const { own, podCidrs } = this.#options;
     const { uid = '', node } = own.object ?? {};
+    this.#network.tell(uid);
     this.#reconciler.set({
       ...{ kind: 'CiliumNode', namespace: '', name: own.name },
       labels: Object.fromEntries(node?.labels ?? []),

@@ -15,6 +15,8 @@ export type Query = Readonly<Record<string, string | number | boolean | undefine
 export const PATCH = {
   merge: 'application/merge-patch+json',
   json: 'application/json-patch+json',
+  /** Of kinds of Kubernetes itself only. */
+  strategic: 'application/strategic-merge-patch+json',
 } as const;
 
 export interface ApiRequest {
@@ -141,6 +143,10 @@ export class ApiClient implements ApiServer {
     return this.#send(request, signal);
   }
 
+  /**
+   * A server, or a balancer before it, may close a connection that was idle in the moment in which it is used again: that says
+   * nothing of the server, and the request is made once more. Each such connection is met once, so this comes to an end.
+   */
   async #send(request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const { credentials, userAgent } = this.#options;
     const access = await credentials.access();
@@ -162,6 +168,10 @@ export class ApiClient implements ApiServer {
       });
       call.setTimeout(this.#options.timeoutMs ?? TIMEOUT_MS, () => call.destroy(new Error('no answer in time')));
       call.on('error', (cause) => {
+        if (call.reusedSocket && isHangUp(cause) && method !== 'POST' && !signal.aborted) {
+          resolve(this.#send(request, signal));
+          return;
+        }
         // The next request tries the next of several servers.
         this.#server++;
         reject(this.#unreachable(path, cause));
@@ -185,6 +195,10 @@ export class ApiClient implements ApiServer {
     return new WeirError('KUBERNETES_UNREACHABLE', errorText(cause), { object: `${this.server} ${path}`, cause });
   }
 }
+
+/** Whether the other end closed the connection without an answer. */
+const isHangUp = (cause: Error & { readonly code?: string }): boolean =>
+  cause.code === 'ECONNRESET' || cause.code === 'EPIPE';
 
 async function readText(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];

@@ -34,13 +34,18 @@ export function isInCluster(environment: NodeJS.ProcessEnv): boolean {
 
 export class Credentials {
   readonly servers: readonly URL[];
-  readonly #config: KubeConfig;
+  #config: KubeConfig;
+  /** Reads the same kubeconfig, or what Kubernetes puts into the pod, as it is now. */
+  readonly #load: () => KubeConfig;
   readonly #clock: Clock;
   #access: Promise<Access> | undefined;
   #until = 0;
+  /** The server did not know what was read: what remembers it is read anew too. */
+  #unknown = false;
   #agent: { readonly key: string; readonly agent: http.Agent } | undefined;
 
-  private constructor(config: KubeConfig, servers: readonly URL[], clock: Clock) {
+  private constructor(load: () => KubeConfig, config: KubeConfig, servers: readonly URL[], clock: Clock) {
+    this.#load = load;
     this.#config = config;
     this.servers = servers;
     this.#clock = clock;
@@ -48,17 +53,10 @@ export class Credentials {
 
   /** @throws WeirError CONFIG_INVALID when there are none, or they cannot be read. */
   static load({ kubeconfig, servers, clock }: CredentialsOptions): Credentials {
-    const config = new KubeConfig();
-    if (kubeconfig !== undefined) loadFile(config, kubeconfig);
-    else if (isInCluster(process.env)) config.loadFromCluster();
-    else if (servers.length > 0)
-      config.loadFromClusterAndUser({ name: 'cluster', server: servers[0]!, skipTLSVerify: false }, { name: 'nobody' });
-    else {
-      throw new WeirError('CONFIG_INVALID', 'there is no API server to speak to', {
-        field: '--enable-k8s',
-        remedy: 'name a kubeconfig with --k8s-kubeconfig-path, or run in a pod with a service account',
-      });
-    }
+    const config = readConfig(kubeconfig, servers);
+    // While the file is away, what it said counts.
+    const read = (): KubeConfig =>
+      kubeconfig !== undefined && !existsSync(kubeconfig) ? config : readConfig(kubeconfig, servers);
     const cluster = config.getCurrentCluster();
     if (cluster === null) {
       throw new WeirError('CONFIG_INVALID', 'names no cluster in its current context', {
@@ -66,7 +64,7 @@ export class Credentials {
       });
     }
     const urls = (servers.length > 0 ? servers : [cluster.server]).map(parseServer);
-    return new Credentials(config, urls, clock);
+    return new Credentials(read, config, urls, clock);
   }
 
   /** @throws WeirError CONFIG_INVALID when the credentials cannot be had: a file is gone, a helper fails. */
@@ -76,7 +74,7 @@ export class Credentials {
       this.#until = now + FRESH_MS;
       this.#access = this.#read();
       // A failure is not kept.
-      this.#access.catch(() => this.refresh());
+      this.#access.catch(() => (this.#access = undefined));
     }
     return this.#access;
   }
@@ -84,6 +82,7 @@ export class Credentials {
   /** Reads them again at the next request: the server did not know them. */
   refresh(): void {
     this.#access = undefined;
+    this.#unknown = true;
   }
 
   close(): void {
@@ -93,6 +92,8 @@ export class Credentials {
   async #read(): Promise<Access> {
     const options: https.RequestOptions = {};
     try {
+      if (this.#unknown) this.#config = this.#load();
+      this.#unknown = false;
       const cluster = this.#config.getCurrentCluster();
       // There is nothing to verify without TLS, and the library wants that said.
       if (cluster?.server.startsWith('http:')) Object.assign(cluster, { skipTLSVerify: true });
@@ -130,6 +131,21 @@ export class Credentials {
     this.#agent = { key: text, agent };
     return agent;
   }
+}
+
+function readConfig(kubeconfig: string | undefined, servers: readonly string[]): KubeConfig {
+  const config = new KubeConfig();
+  if (kubeconfig !== undefined) loadFile(config, kubeconfig);
+  else if (isInCluster(process.env)) config.loadFromCluster();
+  else if (servers.length > 0)
+    config.loadFromClusterAndUser({ name: 'cluster', server: servers[0]!, skipTLSVerify: false }, { name: 'nobody' });
+  else {
+    throw new WeirError('CONFIG_INVALID', 'there is no API server to speak to', {
+      field: '--enable-k8s',
+      remedy: 'name a kubeconfig with --k8s-kubeconfig-path, or run in a pod with a service account',
+    });
+  }
+  return config;
 }
 
 function loadFile(config: KubeConfig, path: string): void {

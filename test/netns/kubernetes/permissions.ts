@@ -10,7 +10,6 @@ import { NETWORK_POLICIES, POLICIES, type Scene } from './scene.ts';
 
 /** What this life, without accidents, may have no use for, and why. */
 const SPARED: ReadonlyMap<string, string> = new Map([
-  ['get /nodes', 'addresses of pods come from the operator'],
   ['list cilium.io/ciliumendpoints', 'endpoints come in slices'],
   ['watch cilium.io/ciliumendpoints', 'endpoints come in slices'],
   ['get cilium.io/ciliumendpoints', 'no agent found what an earlier one had announced of a pod that is gone'],
