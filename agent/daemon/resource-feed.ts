@@ -4,7 +4,7 @@ import { decodeEndpointSlice } from '../k8s/endpoint-slice.ts';
 import { decodeNamespace } from '../k8s/namespace.ts';
 import { decodePod } from '../k8s/pod.ts';
 import { policyCidrGroup } from '../k8s/policy-view.ts';
-import { decodeService } from '../k8s/service.ts';
+import { decodeService, isBalanced } from '../k8s/service.ts';
 import type { Resource, ResourceEvent, ResourceStatus } from '../model/resource.ts';
 import type { ClusterFeed } from './cluster-feed.ts';
 import { isPolicyKind, rejection, type PolicyImporter } from './policy-importer.ts';
@@ -59,7 +59,7 @@ export class ResourceFeed {
     } else if (kind === 'Service') {
       const service = deleted ? undefined : decodeService(resource);
       this.#services.setService(namespace, name, service);
-      this.#balancer.setService(namespace, name, service);
+      this.#balancer.setService(namespace, name, service && isBalanced(service) ? service : undefined);
     } else if (kind === 'EndpointSlice') {
       const slice = deleted ? undefined : decodeEndpointSlice(resource);
       this.#services.setSlice(namespace, name, slice);

@@ -1,4 +1,4 @@
-import { parseAddress, type Address, type Cidr } from '../model/address.ts';
+import { parseAddress, parseCidr, type Address, type Cidr } from '../model/address.ts';
 import { port, type Port } from '../model/port.ts';
 import type { Resource } from '../model/resource.ts';
 import { Fields } from './fields.ts';
@@ -42,6 +42,14 @@ export interface Service {
   readonly sessionAffinitySeconds: number | undefined;
 }
 
+/** Labels of services, and of their slices, that are left to somebody else than the nodes' proxies, whatever their value. */
+const LEFT_TO_OTHERS = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'] as const;
+
+/** Whether nodes are to balance the service. */
+export function isBalanced({ labels }: Pick<Service, 'labels'>): boolean {
+  return !LEFT_TO_OTHERS.some((label) => labels.has(label));
+}
+
 /** @throws WeirError RESOURCE_INVALID naming the field. */
 export function decodeService(resource: Resource): Service {
   const service = Fields.of(resource, 'Service');
@@ -63,8 +71,13 @@ export function decodeService(resource: Resource): Service {
       .object('status')
       .object('loadBalancer')
       .objects('ingress')
+      // Behind ipMode Proxy a balancer sees all traffic, that from inside of the cluster too.
+      .filter((item) => item.optionalString('ipMode') !== 'Proxy')
       .flatMap((item) => item.optionalAddress('ip') ?? []),
-    loadBalancerSourceRanges: spec.cidrs('loadBalancerSourceRanges'),
+    // An API server lets blanks around them pass.
+    loadBalancerSourceRanges: spec
+      .strings('loadBalancerSourceRanges')
+      .map((text, i) => spec.parsed(`loadBalancerSourceRanges[${i}]`, text.trim(), parseCidr)),
     ports: spec.objects('ports').map((item) => decodePort(item)),
     externalTrafficPolicy: spec.oneOf('externalTrafficPolicy', TRAFFIC_POLICIES, 'Cluster'),
     internalTrafficPolicy: spec.oneOf('internalTrafficPolicy', TRAFFIC_POLICIES, 'Cluster'),

@@ -13,7 +13,7 @@ import { decodeNamespace } from './namespace.ts';
 import { decodeNode } from './node.ts';
 import { parseManifest } from './parse-manifest.ts';
 import { decodePod } from './pod.ts';
-import { decodeService } from './service.ts';
+import { decodeService, isBalanced } from './service.ts';
 
 function resource(text: string): Resource {
   const { resources, issues } = parseManifest('m.yaml', text);
@@ -161,6 +161,20 @@ describe('Service', () => {
     assert.equal(service.headless, true);
     assert.equal(service.selector, undefined);
     assert.deepEqual(service.clusterAddresses, []);
+  });
+
+  test('what load balancers and other proxies take for themselves', () => {
+    const service = decodeService(
+      resource(`apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: ""}}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.9, loadBalancerSourceRanges: [" 203.0.113.0/24 "]}
+status: {loadBalancer: {ingress: [{ip: 198.51.100.1, ipMode: VIP}, {ip: 198.51.100.2, ipMode: Proxy}, {hostname: h}]}}`),
+    );
+    assert.deepEqual(service.loadBalancerAddresses.map(formatAddress), ['198.51.100.1']);
+    assert.deepEqual(service.loadBalancerSourceRanges.map(formatCidr), ['203.0.113.0/24']);
+    assert.ok(!isBalanced(service));
+    assert.ok(isBalanced(decodeService(resource(SERVICE))));
   });
 });
 
