@@ -41,7 +41,7 @@ async function main(): Promise<number> {
 async function openStore(options: EtcdOptions): Promise<EtcdClient> {
   const { loadEtcdConfig } = await import('../agent/kvstore/etcd/config.ts');
   const { EtcdClient: Client } = await import('../agent/kvstore/etcd/client.ts');
-  return new Client({ config: loadEtcdConfig(options), clock: systemClock });
+  return new Client({ config: loadEtcdConfig(options), reload: () => loadEtcdConfig(options), clock: systemClock });
 }
 
 async function run(config: OperatorConfig): Promise<number> {

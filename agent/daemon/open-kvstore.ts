@@ -28,6 +28,7 @@ export async function openKvstore(
   const metrics = new KvstoreMetrics();
   const store = new Opened({
     config: loadEtcdConfig(kvstore),
+    reload: () => loadEtcdConfig(kvstore),
     ...{ clock, nodeName, clusterName, ttlSeconds: kvstore.leaseTtlSeconds, path: `${stateDir}/kvstore-lease.json` },
     onError: (message, error) => logger.warn({ err: error }, `${message}: ${errorText(error)}`),
     onOperation: (operation) => metrics.operation(operation),

@@ -14,6 +14,8 @@ import { Session } from './session.ts';
 
 export interface KvstoreOptions {
   readonly config: EtcdConfig;
+  /** Reads it again: certificates are renewed on disk. */
+  readonly reload?: () => EtcdConfig;
   readonly clock: Clock;
   readonly nodeName: string;
   readonly clusterName: string;
@@ -73,9 +75,14 @@ export class Kvstore implements AsyncDisposable {
   #listener: KvstoreListener | undefined;
 
   constructor(options: KvstoreOptions) {
-    const { config, clock, nodeName, clusterName, ttlSeconds, path, onError, onOperation, onQuorumError } = options;
+    const { config, reload, clock, nodeName, clusterName, ttlSeconds, path, onError, onOperation, onQuorumError } =
+      options;
     this.#options = options;
-    this.client = new EtcdClient({ config, clock, ...(onOperation !== undefined && { onOperation }) });
+    this.client = new EtcdClient({
+      ...{ config, clock },
+      ...(reload !== undefined && { reload }),
+      ...(onOperation !== undefined && { onOperation }),
+    });
     const { client } = this;
     this.session = new Session({
       ...{ client, clock, ttlSeconds, path },

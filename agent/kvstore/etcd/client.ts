@@ -1,4 +1,5 @@
 /** A connection to etcd: requests, transactions, leases and watches, of keys and values that are text. */
+import { isDeepStrictEqual } from 'node:util';
 import {
   ChannelCredentials,
   Client,
@@ -26,6 +27,8 @@ export interface EtcdOperation {
 
 export interface EtcdClientOptions {
   readonly config: EtcdConfig;
+  /** Reads the configuration, and the certificates that it names, as they are now: they are renewed on disk. May throw. */
+  readonly reload?: () => EtcdConfig;
   readonly clock: Clock;
   /** How long a request may take. */
   readonly timeoutMs?: number;
@@ -79,29 +82,24 @@ const CHANNEL = {
 
 export class EtcdClient implements Disposable {
   readonly #options: EtcdClientOptions;
-  readonly #credentials: ChannelCredentials;
+  #config: EtcdConfig;
   #channel: Client | undefined;
   #endpoint = 0;
   #token: string | undefined;
 
   constructor(options: EtcdClientOptions) {
     this.#options = options;
-    const { tls } = options.config;
-    this.#credentials =
-      tls === undefined
-        ? ChannelCredentials.createInsecure()
-        : ChannelCredentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null);
+    this.#config = options.config;
   }
 
   /** The server that is spoken to. */
   get endpoint(): string {
-    const { endpoints } = this.#options.config;
+    const { endpoints } = this.#config;
     return endpoints[this.#endpoint % endpoints.length]!;
   }
 
   [Symbol.dispose](): void {
-    this.#channel?.close();
-    this.#channel = undefined;
+    this.#hangUp();
   }
 
   /** @throws WeirError KVSTORE_UNREACHABLE, KVSTORE_REFUSED, as all of these. */
@@ -236,7 +234,7 @@ export class EtcdClient implements Disposable {
   #client(): Client {
     // gRPC takes no URL.
     const target = this.endpoint.replace(/^https?:\/\//, '');
-    this.#channel ??= new Client(target, this.#credentials, CHANNEL);
+    this.#channel ??= new Client(target, credentialsOf(this.#config), CHANNEL);
     return this.#channel;
   }
 
@@ -249,6 +247,7 @@ export class EtcdClient implements Disposable {
         const fault = error as ServiceError;
         // Tokens end; the one that was had is none any more.
         if (fault.code !== Code.UNAUTHENTICATED || this.#token === undefined || attempt > 1) throw this.#fault(fault);
+        this.#renew();
         this.#token = undefined;
       }
     }
@@ -288,7 +287,7 @@ export class EtcdClient implements Disposable {
 
   /** Says who asks, where the store wants to know. */
   async #metadata(): Promise<Metadata> {
-    const { auth } = this.#options.config;
+    const { auth } = this.#config;
     const metadata = new Metadata();
     if (auth === undefined) return metadata;
     this.#token ??= (
@@ -296,6 +295,27 @@ export class EtcdClient implements Disposable {
     ).token;
     metadata.set('token', this.#token);
     return metadata;
+  }
+
+  /** The next request makes a connection of its own. */
+  #hangUp(): void {
+    this.#channel?.close();
+    this.#channel = undefined;
+  }
+
+  /** Speaks to the store anew, when who it is to trust or what it is to be told has changed. */
+  #renew(): void {
+    const { reload } = this.#options;
+    if (reload === undefined) return;
+    try {
+      const config = reload();
+      if (isDeepStrictEqual(config, this.#config)) return;
+      this.#config = config;
+    } catch {
+      // Half of it has been replaced, or it is away: the fault that led here is told, and the next one looks again.
+      return;
+    }
+    this.#hangUp();
   }
 
   #object(): { readonly object: string } {
@@ -308,11 +328,11 @@ export class EtcdClient implements Disposable {
     const said = error.details || errorText(error);
     const away = error.code === Code.UNAVAILABLE || error.code === Code.DEADLINE_EXCEEDED;
     if (!away) return new WeirError('KVSTORE_REFUSED', said, context);
-    if (this.#options.config.endpoints.length > 1) {
+    if (this.#config.endpoints.length > 1) {
       this.#endpoint++;
-      this.#channel?.close();
-      this.#channel = undefined;
+      this.#hangUp();
     }
+    this.#renew();
     const late = error.code === Code.DEADLINE_EXCEEDED;
     const { message, ...remedy } = late ? { message: 'no answer in time' } : connectionFault(said);
     return new WeirError('KVSTORE_UNREACHABLE', message, { ...context, ...remedy });
@@ -354,3 +374,8 @@ const positionOf = ({ cluster_id, revision }: WireHeader): Position => ({
   clusterId: cluster_id,
   revision: Number(revision),
 });
+
+const credentialsOf = ({ tls }: EtcdConfig): ChannelCredentials =>
+  tls === undefined
+    ? ChannelCredentials.createInsecure()
+    : ChannelCredentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null);

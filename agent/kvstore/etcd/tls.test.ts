@@ -27,13 +27,17 @@ describe('etcd over TLS', { timeout: 120_000 }, () => {
   });
   after(() => stack.disposeAsync());
 
-  /** A client by a file as `--kvstore-opt etcd.config=FILE` names it. */
-  const clientOf = (files: Partial<TlsFiles>): EtcdClient => {
-    const { ca, cert, key } = files;
+  /** Writes a file as `--kvstore-opt etcd.config=FILE` names it. */
+  const configure = ({ ca, cert, key }: Partial<TlsFiles>): string => {
     const file = path.join(directory, 'etcd.config');
     const entries = { endpoints: [etcd.url], 'trusted-ca-file': ca, 'cert-file': cert, 'key-file': key };
     writeFileSync(file, JSON.stringify(entries));
-    return new EtcdClient({ config: loadEtcdConfig({ config: file, addresses: [] }), clock: systemClock });
+    return file;
+  };
+  const clientOf = (files: Partial<TlsFiles>): EtcdClient => {
+    const config = configure(files);
+    const reload = () => loadEtcdConfig({ config, addresses: [] });
+    return new EtcdClient({ config: reload(), reload, clock: systemClock });
   };
 
   test('keys, leases and watches, with a certificate of the authority', async () => {
@@ -79,6 +83,16 @@ describe('etcd over TLS', { timeout: 120_000 }, () => {
       });
     });
   }
+
+  test('certificates that are renewed on disk are used for the next connection', async () => {
+    using client = clientOf({ ...theirs, ca: ours.ca });
+    await assert.rejects(client.get('tls/key'), { code: 'KVSTORE_UNREACHABLE' });
+    configure(ours);
+    // The fault of the old ones leads to the new ones.
+    await assert.rejects(client.get('tls/key'), { code: 'KVSTORE_UNREACHABLE' });
+    await client.put('tls/renewed', 'yes');
+    assert.equal((await client.get('tls/renewed'))?.value, 'yes');
+  });
 
   for (const [what, files, said] of [
     ['a key of another certificate', () => ({ ...ours, key: theirs.key }), /agent\.key.*key values mismatch/],
