@@ -99,6 +99,7 @@ describe('the agent', () => {
     await using agent = await FakeAgent.start();
     agent.status = { cilium: { state: 'Ok', msg: 'OK' } };
     assert.deepEqual(await weir(agent, ['status', '--brief']), { code: 0, stdout: 'OK\n', stderr: '' });
+    assert.equal(agent.briefly, true, 'the whole status is dear on a node of a large cluster');
     agent.status = { cilium: { state: 'Failure', msg: 'the kernel has no TCX' } };
     const failed = await weir(agent, ['status', '--brief']);
     assert.deepEqual(failed, { code: 1, stdout: 'error in weir: the kernel has no TCX\n', stderr: '' });

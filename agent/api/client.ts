@@ -62,9 +62,10 @@ export class ApiClient {
     return exchange(this.socket, this.#timeoutMs === undefined ? call : { timeoutMs: this.#timeoutMs, ...call });
   }
 
-  /** State of the agent and its parts. */
-  health(): Promise<StatusResponse> {
-    return this.call({ method: 'GET', path: '/v1/healthz' }) as Promise<StatusResponse>;
+  /** State of the agent and its parts; `brief` leaves out what says nothing of whether all is well. */
+  health(brief = false): Promise<StatusResponse> {
+    const path = brief ? '/v1/healthz?brief=true' : '/v1/healthz';
+    return this.call({ method: 'GET', path }) as Promise<StatusResponse>;
   }
 
   config(): Promise<DaemonConfiguration> {

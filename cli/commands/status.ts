@@ -15,7 +15,7 @@ export function statusCommand(runner: Runner): Command {
     .option('-v, --verbose', 'show every address, controller and map')
     .option('--brief', 'print OK, or the first thing that is not well');
   return runner.action<StatusOptions>(command, async (context, _words, options) => {
-    const status = await context.client.health();
+    const status = await context.client.health(options.brief === true);
     const fault = statusFault(status);
     if (fault !== undefined) context.exitCode = EXIT.failed;
     await context.print(status, () => {

@@ -15,6 +15,8 @@ export class FakeAgent implements AsyncDisposable {
   /** What `policy trace` asked. */
   readonly questions: Readonly<Record<string, string>>[] = [];
   status: StatusResponse = models.STATUS;
+  /** Whether the last question after the status was for the brief one. */
+  briefly: boolean | undefined;
   /** What the monitor sends; then it stays open, or ends. */
   monitor: { readonly events: readonly MonitorEvent[]; readonly open: boolean } = {
     events: models.EVENTS,
@@ -59,7 +61,10 @@ export class FakeAgent implements AsyncDisposable {
 
   #routes(): void {
     const app = this.#app;
-    app.get('/v1/healthz', () => this.status);
+    app.get<{ Querystring: { readonly brief?: string } }>('/v1/healthz', ({ query }) => {
+      this.briefly = query.brief === 'true';
+      return this.status;
+    });
     app.get('/v1/config', () => models.CONFIG);
     app.get('/v1/debuginfo', () => models.DEBUG_INFO);
     app.get('/v1/endpoint', () => models.ENDPOINTS);

@@ -58,25 +58,27 @@ export class DaemonApiAdapter implements DaemonApi {
             msg: `policy does not fit, all traffic is dropped: endpoints ${lockdowns.join(', ')}`,
           } as const);
     const own: models.Status = lockdown ?? health.status();
-    if (brief) return { cilium: own, version };
+    const ciliumHealth: models.Status = this.#parts.clusterHealth?.status() ?? { state: 'Disabled' };
+    // Whoever asks every few seconds whether all is well needs no list of all nodes.
+    const wellbeing = {
+      ...{ cilium: own, version, kvstore: health.kvstore(), kubernetes: health.resources() },
+      controllers: this.#controllers(),
+    };
+    if (brief) return { ...wellbeing, cluster: { ciliumHealth } };
     const { self, 'nodes-added': nodes } = this.nodes();
     return {
-      cilium: own,
-      version,
+      ...wellbeing,
       ...(health.readySince !== undefined && { 'ready-since': new Date(health.readySince).toISOString() }),
-      kvstore: health.kvstore(),
       'container-runtime': { state: 'Disabled' },
-      kubernetes: health.resources(),
       hubble: { state: 'Disabled' },
       ipam: this.#ipam(),
       nodeMonitor: monitorModel(kernel),
       cluster: {
         self: self!,
         nodes: nodes!,
-        ciliumHealth: this.#parts.clusterHealth?.status() ?? { state: 'Disabled' },
+        ciliumHealth,
       },
       routing: routingModel(config),
-      controllers: this.#controllers(),
       'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },
       'host-routing': { mode: 'Legacy' },
       'kube-proxy-replacement': {
