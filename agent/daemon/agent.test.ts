@@ -352,6 +352,12 @@ describe('the agent', () => {
     const status = await api.health();
     assert.deepEqual([status.cilium?.state, status.version, status.nodeMonitor?.lost], ['Ok', '1.2.3', 3]);
     assert.match(status.ipam?.status ?? '', /IPv4: 0\/253 allocated from 10\.0\.0\.0\/24/);
+    assert.deepEqual([status['host-routing']?.mode, status['host-firewall']?.mode], ['BPF', 'Disabled']);
+    const brief = await api.health(true);
+    assert.deepEqual(
+      [brief.cilium, brief.kubernetes, brief.cluster?.nodes],
+      [status.cilium, status.kubernetes, undefined],
+    );
     const config = await api.config();
     assert.equal(config.spec?.['policy-enforcement'], 'default');
     await api.patchConfig({ 'policy-enforcement': 'default' });

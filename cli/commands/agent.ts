@@ -86,7 +86,7 @@ export function versionCommand(runner: Runner): Command {
 /** An agent that does not run has no version: that is worth saying, not an error. */
 async function agentVersion(context: Context): Promise<{ readonly version: string }> {
   try {
-    return { version: (await context.client.health()).version ?? 'unknown' };
+    return { version: (await context.client.health(true)).version ?? 'unknown' };
   } catch (thrown) {
     if (thrown instanceof WeirError) return { version: `unknown (${thrown.message})` };
     throw thrown;

@@ -13,7 +13,7 @@ export async function status(runtime: Runtime, config: NetworkConfig): Promise<v
   const agent = runtime.agent(config.socket);
   let health;
   try {
-    health = await agent.health();
+    health = await agent.health(true);
   } catch (error) {
     throw cniErrorOf(error, CNI_CODE.notAvailable);
   }

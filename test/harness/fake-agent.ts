@@ -82,7 +82,7 @@ export class FakeAgent implements AsyncDisposable {
 
   /** Status and JSON body of an answer. */
   #behave(method: string, url: string, body: string): readonly [status: number, value?: unknown] {
-    if (url === '/v1/healthz') return [200, this.health];
+    if (url.startsWith('/v1/healthz')) return [200, this.health];
     if (url === '/v1/endpoint') return [200, [...this.endpoints.keys()].map((key) => this.#model(key))];
     const key = /^\/v1\/endpoint\/cni-attachment-id:([^/]+)/.exec(url)?.[1];
     if (key === undefined) return [404, `no route ${url}`];

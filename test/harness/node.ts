@@ -140,7 +140,7 @@ export class WeirNode implements AsyncDisposable {
       `the agent of ${this.name}`,
       async () => {
         if (agent.exitCode !== null || agent.signalCode !== null) throw new AgentEnded(this.logTail());
-        const fault = statusFault(await this.#api.health());
+        const fault = statusFault(await this.#api.health(true));
         // A policy that does not fit is a warning, but the agent is at work.
         if (fault !== undefined && !/policy does not fit/.test(fault)) throw new Error(fault);
         return true;

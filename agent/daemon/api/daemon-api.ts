@@ -80,7 +80,7 @@ export class DaemonApiAdapter implements DaemonApi {
       },
       routing: routingModel(config),
       'identity-range': { 'min-identity': IDENTITY_SCOPE.cluster.first, 'max-identity': IDENTITY_SCOPE.cluster.last },
-      'host-routing': { mode: 'Legacy' },
+      'host-routing': { mode: config.routing.throughHost ? 'Legacy' : 'BPF' },
       'kube-proxy-replacement': {
         mode: 'True',
         devices: kernel.devices,
@@ -94,7 +94,7 @@ export class DaemonApiAdapter implements DaemonApi {
         },
       },
       ...(this.#parts.dns.listening !== undefined && { proxy: proxyModel(this.#parts.dns.listening) }),
-      'host-firewall': { mode: 'Disabled' },
+      'host-firewall': config.hostFirewall ? { mode: 'Enabled', devices: kernel.devices } : { mode: 'Disabled' },
       masquerading: masqueradingModel(kernel.masquerade),
       encryption: { mode: 'Disabled' },
       'clock-source': { mode: 'ktime' },
@@ -244,7 +244,7 @@ function routingModel({ routing }: Config): models.RoutingStatus {
   const tunnel = routing.mode === 'tunnel';
   return {
     'inter-host-routing-mode': tunnel ? 'Tunnel' : 'Native',
-    'intra-host-routing-mode': 'Legacy',
+    'intra-host-routing-mode': 'BPF',
     ...(tunnel && { 'tunnel-protocol': 'vxlan' }),
   };
 }
