@@ -6,6 +6,7 @@
  *   to_container     TCX egress: what the host's stack sends to the pod
  *   policy_ingress   tail call: what another program has for the pod
  */
+#include "lib/bandwidth.h"
 #include "lib/config_endpoint.h"
 #include "lib/config_masquerade.h"
 #include "lib/deny_response.h"
@@ -141,6 +142,8 @@ int from_container(struct __sk_buff *skb)
 		return reject_to_pod(skb, packet);
 	if (reason)
 		return deny(skb, packet, reason);
+	if (packet->state & STATE_EGRESS_LIMITED && !pay(skb, packet))
+		return drop(skb, packet, DROP_EDT_HORIZON, 0);
 	if (packet->rev_nat) {
 		reason = from_frontend(skb, packet);
 		if (reason)
@@ -192,10 +195,15 @@ ALWAYS_INLINE int enter(struct __sk_buff *skb, struct packet *packet)
 	if (!is_own_address(packet->family, &packet->flow.destination))
 		return drop(skb, packet, DROP_UNKNOWN_TARGET, 0);
 	reason = judge(skb, packet, false, &remarkable);
-	if (reason == DROP_NONE && packet->rev_nat)
-		reason = from_frontend(skb, packet);
 	if (reason)
 		return drop(skb, packet, reason, packet->cookie);
+	if (packet->state & STATE_INGRESS_LIMITED && !pay(skb, packet))
+		return drop(skb, packet, DROP_EDT_HORIZON, 0);
+	if (packet->rev_nat) {
+		reason = from_frontend(skb, packet);
+		if (reason)
+			return drop(skb, packet, reason, packet->cookie);
+	}
 	forwarded(skb, packet, TRACE_TO_ENDPOINT, remarkable);
 	return TC_ACT_OK;
 }

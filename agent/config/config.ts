@@ -65,6 +65,8 @@ export interface Config {
   /** The node itself is an endpoint. */
   readonly hostFirewall: boolean;
   readonly policyAuditMode: boolean;
+  /** Annotations of pods limit their bandwidth. */
+  readonly bandwidthManager: boolean;
   readonly policyDenyResponse: 'none' | 'icmp';
   readonly events: EventConfig;
   /** Between collections of connections that have ended, in milliseconds. */
@@ -146,6 +148,7 @@ function toConfig(reader: Reader, environment: NodeJS.ProcessEnv, uninstall: boo
     allowLocalhost: reader.oneOf('allow-localhost', ['auto', 'always', 'policy']),
     hostFirewall: reader.flag('enable-host-firewall'),
     policyAuditMode: reader.flag('policy-audit-mode'),
+    bandwidthManager: reader.flag('enable-bandwidth-manager'),
     policyDenyResponse: reader.oneOf('policy-deny-response', ['none', 'icmp']),
     events: readEvents(reader),
     collectionMs: reader.duration('conntrack-gc-interval') || COLLECTION_MS,

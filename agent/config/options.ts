@@ -372,6 +372,11 @@ export const OPTIONS = [
   },
   { name: 'policy-audit-mode', kind: 'flag', help: 'deliver and report what policy would drop' },
   {
+    name: 'enable-bandwidth-manager',
+    kind: 'flag',
+    help: "limit pods' bandwidth as their annotations kubernetes.io/{ingress,egress}-bandwidth say",
+  },
+  {
     name: 'conntrack-gc-interval',
     kind: 'text',
     value: 'DURATION',

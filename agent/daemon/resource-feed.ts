@@ -1,3 +1,4 @@
+import { podBandwidth } from '../endpoint/bandwidth.ts';
 import type { PodDirectory } from '../endpoint/pod-directory.ts';
 import { decodeCidrGroup } from '../k8s/cidr-group.ts';
 import { decodeEndpointSlice } from '../k8s/endpoint-slice.ts';
@@ -76,5 +77,7 @@ function podView(resource: Resource): Parameters<PodDirectory['setPod']>[2] {
   const { uid, labels, annotations, serviceAccountName, namedPorts, hostPorts } = decodePod(resource);
   // Runtimes know a static pod by the file that it was made from, not by its object.
   const uids = [uid, annotations.get(CONFIG_HASH) ?? '', annotations.get(CONFIG_MIRROR) ?? ''].filter(Boolean);
-  return { labels: Object.fromEntries(labels), serviceAccount: serviceAccountName, namedPorts, hostPorts, uids };
+  const bandwidth = podBandwidth(annotations);
+  const serviceAccount = serviceAccountName;
+  return { labels: Object.fromEntries(labels), serviceAccount, namedPorts, hostPorts, uids, bandwidth };
 }

@@ -364,6 +364,7 @@ function environmentOf(
     identityGraceMs: kubernetes === undefined && kvstore === undefined ? 0 : config.identityChangeGrace,
     mtu: kernel.mtu,
     auditMode: config.policyAuditMode,
+    bandwidthManager: config.bandwidthManager,
     regenerated: (outcome, milliseconds) => metrics.regenerated(outcome, milliseconds),
     report: (endpoint, message, error) => {
       logger.error({ err: error, endpoint: endpoint.id, pod: endpoint.podName }, `${endpoint.title}: ${message}`);

@@ -1,4 +1,5 @@
 import type { Address } from '../model/address.ts';
+import { NO_LIMITS, type BandwidthLimits } from '../model/bandwidth.ts';
 import type { EndpointDatapath, EndpointLink, EndpointProgram, LinkRequest, LinkStatus } from '../model/datapath.ts';
 import { HOST_ENDPOINT_ID, type EndpointId, type IfIndex } from '../model/endpoint.ts';
 import { WeirError } from '../model/errors.ts';
@@ -134,6 +135,17 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     return this.#turns.run(id, () => this.#installed(id).policy.replace(policy));
   }
 
+  setBandwidth(id: EndpointId, limits: BandwidthLimits): Promise<void> {
+    return this.#turns.run(id, () => {
+      this.#options.maps.bandwidth.set(id, limits);
+      return Promise.resolve();
+    });
+  }
+
+  bandwidth(id: EndpointId): BandwidthLimits {
+    return this.#options.maps.bandwidth.get(id);
+  }
+
   remove(id: EndpointId, addresses: readonly Address[]): Promise<void> {
     return this.#turns.run(id, () => this.#remove(id, addresses));
   }
@@ -148,6 +160,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     for (const id of pins.endpoints()) if (!known.has(id)) await this.remove(id, stale);
     // What stands in weir_lxc without any pin.
     await maps.lxc.prune((id) => known.has(id));
+    await maps.bandwidth.prune((id) => known.has(id));
     await this.#forget(stale);
     const kept = new Set(await Promise.all([...known].map((id) => this.#attachments.deviceOf(id))));
     const lost = devices.endpointLinks().filter(({ index }) => !kept.has(index));
@@ -295,6 +308,7 @@ export class KernelDatapath implements EndpointDatapath, Disposable {
     this.#policies.delete(id);
     await removePin(pins.policyMap(id));
     if (maps.revisions.isLockedDown(id)) maps.revisions.setLockdown(id, false);
+    maps.bandwidth.set(id, NO_LIMITS);
     await this.#forget(addresses);
   }
 

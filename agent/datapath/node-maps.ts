@@ -1,6 +1,7 @@
 import { unlinkSync } from 'node:fs';
 import { MAPS, type MapName } from '../../bpf/gen/maps.ts';
 import { BpfMap } from '../kernel/bpf-map.ts';
+import { BandwidthMap } from './maps/bandwidth.ts';
 import { CallMap } from './maps/callmap.ts';
 import { ConntrackMap } from './maps/conntrack.ts';
 import { IpcacheMap } from './maps/ipcache.ts';
@@ -22,6 +23,7 @@ export class NodeMaps implements Disposable {
   readonly ipcache: IpcacheMap;
   readonly call: CallMap;
   readonly revisions: RevisionMap;
+  readonly bandwidth: BandwidthMap;
   readonly conntrack: readonly ConntrackMap[];
   readonly nat: NatMap;
   readonly services: LbMaps;
@@ -32,6 +34,7 @@ export class NodeMaps implements Disposable {
     this.lxc = new LxcMap(this.get('weir_lxc'));
     this.call = new CallMap(this.get('weir_call_policy'));
     this.revisions = new RevisionMap(this.get('weir_revision'));
+    this.bandwidth = new BandwidthMap(this.get('weir_bandwidth'), this.revisions);
     this.ipcache = new IpcacheMap(this.get('weir_ipcache'), () => this.revisions.raiseNode());
     this.conntrack = [new ConntrackMap(4, this.get('weir_ct4')), new ConntrackMap(6, this.get('weir_ct6'))];
     this.nat = new NatMap(this.get('weir_nat'));

@@ -4,6 +4,7 @@ import { formatAddress, type Address } from '../model/address.ts';
 import type { EndpointId } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Label } from '../model/labels.ts';
+import { applyBandwidth } from './bandwidth.ts';
 import { attachmentKey, Endpoint, hostInterfaceName, type Attachment } from './endpoint.ts';
 import { healthLabels, initialLabels, podOf } from './endpoint-labels.ts';
 import { changeIdentity, forgetSubject, unpublish, type EnforceHooks } from './enforce.ts';
@@ -84,6 +85,7 @@ export async function createEndpoint(
     onFailure('identity', () => forgetSubject(environment, endpoint));
     onFailure('ipcache', () => unpublish(environment, endpoint));
     await awaitPod(environment, endpoint, request);
+    await applyBandwidth(environment, endpoint);
     endpoint.become('waiting-to-regenerate', 'the link stands');
     endpoint.become('regenerating', 'first build');
     await changeIdentity(environment, endpoint, hooks);

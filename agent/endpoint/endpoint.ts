@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { addressesOf, type Addressing } from '../ipam/ipam.ts';
 import type { Address } from '../model/address.ts';
+import { NO_LIMITS, type BandwidthLimits } from '../model/bandwidth.ts';
 import type { Clock } from '../model/clock.ts';
 import type { EndpointLink } from '../model/datapath.ts';
 import { HOST_ENDPOINT_ID, type EndpointId, type EndpointState } from '../model/endpoint.ts';
@@ -77,6 +78,10 @@ export class Endpoint {
   /** The identity that policy is computed for; undefined until it has one. */
   identity: Identity | undefined;
   policy: EndpointPolicy | undefined;
+  /** What the kernel holds it to. */
+  bandwidth: BandwidthLimits = NO_LIMITS;
+  /** What is wrong with the limits that its pod asks for, as it was told last. */
+  bandwidthFault = '';
   #realized: Realized | undefined;
   #replaced: Replaced | undefined;
   #inheritedUntil: number;

@@ -50,6 +50,8 @@ export interface EndpointEnvironment {
   readonly mtu: number;
   /** Whether new endpoints only report what policy would drop. */
   readonly auditMode: boolean;
+  /** Whether pods' annotations limit their bandwidth. */
+  readonly bandwidthManager: boolean;
   /** A regeneration ended, after so many milliseconds. */
   readonly regenerated?: (outcome: 'success' | 'fail', milliseconds: number) => void;
   /** What happened to an endpoint, for the log. */

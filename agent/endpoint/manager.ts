@@ -5,6 +5,7 @@ import { errorText, WeirError } from '../model/errors.ts';
 import type { IdentityId } from '../model/identity.ts';
 import { labelSetKey, type Label } from '../model/labels.ts';
 import { backoffDelay, DEFAULT_BACKOFF } from '../reconcile/backoff.ts';
+import { applyBandwidth } from './bandwidth.ts';
 import { createEndpoint, type CreateRequest } from './create.ts';
 import { attachmentKey, type Endpoint, type EndpointLabels, type EndpointOptions } from './endpoint.ts';
 import { refreshedLabels } from './endpoint-labels.ts';
@@ -120,7 +121,7 @@ export class EndpointManager {
     await this.#schedule(endpoint, 'options changed');
   }
 
-  /** Labels or ports of a pod, or labels of a namespace, may have changed. */
+  /** Labels, ports or limits of a pod, or labels of a namespace, may have changed. */
   podChanged(change: PodChange): void {
     const concerned = this.index.list().filter(({ attachment: { namespace, podName } }) => {
       return podName !== '' && namespace === change.namespace && (change.name === undefined || podName === change.name);
@@ -130,6 +131,7 @@ export class EndpointManager {
       const labels = refreshedLabels(this.#environment.labels, endpoint.attachment, endpoint.labels);
       this.#inBackground(this.#relabel(endpoint, labels, 'labels of the pod changed'));
       endpoint.policy?.update({ namedPorts: this.#namedPorts.portsOf(endpoint) });
+      void this.#limit(endpoint);
     }
     this.#namedPorts.update(this.index.list());
   }
@@ -164,6 +166,7 @@ export class EndpointManager {
     await Promise.allSettled(
       restoring.map((endpoint) => {
         endpoint.labels = refreshedLabels(this.#environment.labels, endpoint.attachment, endpoint.labels);
+        void this.#limit(endpoint);
         return this.#schedule(endpoint, 'restored');
       }),
     );
@@ -218,6 +221,16 @@ export class EndpointManager {
         if (endpoint.isLeaving || endpoint.isOwn || link === undefined || identity === undefined) return;
         await this.#environment.store.save(recordOf(endpoint, link, identity));
       });
+    }
+  }
+
+  /** Brings the endpoint to the limits of its pod. One that cannot be has those that it had. */
+  async #limit(endpoint: Endpoint): Promise<void> {
+    try {
+      await applyBandwidth(this.#environment, endpoint);
+    } catch (error) {
+      endpoint.note(errorText(error), 'failed');
+      this.#environment.report(endpoint, 'its bandwidth limits cannot be changed, those before stay', error);
     }
   }
 

@@ -11,14 +11,23 @@ export interface PodView {
   readonly namedPorts: readonly NamedPort[];
   /** Ports of the node that lead to it; none when absent. */
   readonly hostPorts?: readonly HostPort[];
+  /** Quantities of bits a second, as the pod's annotations have them; no limit where absent. */
+  readonly bandwidth?: PodBandwidth;
   /** By which runtimes may call the pod: its uid, or that of the file it was made from. Absent when it is not known. */
   readonly uids?: readonly string[];
+}
+
+/** Limits that a pod asks for, not yet read. */
+export interface PodBandwidth {
+  readonly ingress?: string;
+  readonly egress?: string;
 }
 
 /** A pod with what its namespace adds. */
 export interface PodRecord extends PodFacts {
   readonly namedPorts: readonly NamedPort[];
   readonly hostPorts?: readonly HostPort[];
+  readonly bandwidth?: PodBandwidth;
   readonly uids?: readonly string[];
 }
 

@@ -81,6 +81,7 @@ async function restoreEndpoint(
   }
   endpoint.link = record.link;
   endpoint.options = record.options;
+  endpoint.bandwidth = environment.datapath.bandwidth(id);
   endpoint.note(
     `restored with ${endpoint.addresses.map(formatAddress).join(' and ')}, identity ${endpoint.identity.id}`,
   );

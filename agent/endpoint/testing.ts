@@ -9,6 +9,7 @@ import { IdentityRegistry } from '../identity/registry.ts';
 import { Ipcache } from '../ipcache/ipcache.ts';
 import { Ipam } from '../ipam/ipam.ts';
 import { formatAddress, parseCidr, type Address } from '../model/address.ts';
+import type { BandwidthLimits } from '../model/bandwidth.ts';
 import type { EndpointDatapath, EndpointLink, EndpointProgram, LinkRequest, LinkStatus } from '../model/datapath.ts';
 import { ifIndex, type EndpointId } from '../model/endpoint.ts';
 import { localMac } from '../model/mac.ts';
@@ -34,6 +35,7 @@ type Operation = keyof EndpointDatapath;
 export class FakeDatapath implements EndpointDatapath {
   readonly links = new Map<string, { readonly link: EndpointLink; readonly request: LinkRequest }>();
   readonly installed = new Map<EndpointId, { program: EndpointProgram; policy: Map<string, PolicyEntry> }>();
+  readonly limits = new Map<EndpointId, BandwidthLimits>();
   readonly calls: string[] = [];
   /** Operations that fail, with what they throw. */
   readonly failing = new Map<Operation, Error>();
@@ -90,9 +92,19 @@ export class FakeDatapath implements EndpointDatapath {
     this.installed.get(id)!.policy = toMap(policy);
   }
 
+  async setBandwidth(id: EndpointId, limits: BandwidthLimits): Promise<void> {
+    await this.#enter('setBandwidth', id);
+    this.limits.set(id, limits);
+  }
+
+  bandwidth(id: EndpointId): BandwidthLimits {
+    return this.limits.get(id) ?? {};
+  }
+
   async remove(id: EndpointId, addresses: readonly Address[]): Promise<void> {
     await this.#enter('remove', `${id} ${addresses.map(formatAddress).join(' ')}`);
     this.installed.delete(id);
+    this.limits.delete(id);
   }
 
   async prune(known: ReadonlySet<EndpointId>): Promise<void> {
@@ -126,7 +138,11 @@ export interface Bench extends Disposable {
   readonly stateDir: string;
   readonly reports: string[];
   /** Another agent on the same kernel and state, as after a crash of this one. */
-  restart(): Promise<Bench>;
+  restart(settings?: BenchSettings): Promise<Bench>;
+}
+
+export interface BenchSettings {
+  readonly bandwidthManager?: boolean;
 }
 
 /** As with an API server: objects may come after the runtime's call. */
@@ -135,7 +151,12 @@ export interface Lateness {
   readonly identityGraceMs: number;
 }
 
-export async function openBench(stateDir?: string, datapath = new FakeDatapath(), late?: Lateness): Promise<Bench> {
+export async function openBench(
+  stateDir?: string,
+  datapath = new FakeDatapath(),
+  late?: Lateness,
+  { bandwidthManager = true }: BenchSettings = {},
+): Promise<Bench> {
   const dir = stateDir ?? mkdtempSync(join(tmpdir(), 'weir-endpoint-'));
   const clock = new ManualClock(1_000_000);
   const engine = createPolicyEngine(DEFAULT_POLICY_CONFIG);
@@ -166,6 +187,7 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     podWaitMs: late?.podWaitMs ?? 0,
     mtu: 1500,
     auditMode: false,
+    bandwidthManager,
     report: (endpoint, message) => void reports.push(`${endpoint.title}: ${message}`),
   };
   const manager = new EndpointManager(environment);
@@ -180,7 +202,7 @@ export async function openBench(stateDir?: string, datapath = new FakeDatapath()
     clock,
     stateDir: dir,
     reports,
-    restart: () => openBench(dir, datapath, late),
+    restart: (settings) => openBench(dir, datapath, late, settings),
     [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }),
   };
 }

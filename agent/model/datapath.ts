@@ -4,6 +4,7 @@
  * deleting what is absent succeed (architecture.md §4.6).
  */
 import type { Address, Cidr } from './address.ts';
+import type { BandwidthLimits } from './bandwidth.ts';
 import type { EndpointId, IfIndex } from './endpoint.ts';
 import type { IdentityId } from './identity.ts';
 import type { Mac } from './mac.ts';
@@ -71,7 +72,11 @@ export interface EndpointDatapath {
   updatePolicy(id: EndpointId, changes: MapStateChanges): Promise<void>;
   /** Brings the map to exactly `policy`. */
   replacePolicy(id: EndpointId, policy: MapStateView): Promise<void>;
-  /** Takes away link, programs, pins, delivery, policy map and conntrack entries of an endpoint; absent parts are fine. */
+  /** Limits what the endpoint may send and be sent, from the next packet on; also before it is installed. */
+  setBandwidth(id: EndpointId, limits: BandwidthLimits): Promise<void>;
+  /** The limits that the kernel has for it. */
+  bandwidth(id: EndpointId): BandwidthLimits;
+  /** Takes away link, programs, pins, limits, delivery, policy map and conntrack entries of an endpoint; absent parts are fine. */
   remove(id: EndpointId, addresses: readonly Address[]): Promise<void>;
   /** After a restart: drops the pins, map entries and links of endpoints that are not in `known`. */
   prune(known: ReadonlySet<EndpointId>): Promise<void>;

@@ -63,6 +63,8 @@ export const AUTH_DISABLED = 255;
 // enum endpoint_state_flags
 export const STATE_LOCKDOWN = 1;
 export const STATE_TRACED = 2;
+export const STATE_INGRESS_LIMITED = 4;
+export const STATE_EGRESS_LIMITED = 8;
 
 // enum ct_scope
 export const CT_SCOPE_ENDPOINT = 0;

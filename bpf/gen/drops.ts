@@ -16,6 +16,7 @@ export const DROP_CT_INSERT_FAILED = 155;
 export const DROP_INVALID_EXTENSION_HEADER = 156;
 export const DROP_FRAGMENT = 157;
 export const DROP_NO_SERVICE = 158;
+export const DROP_EDT_HORIZON = 162;
 export const DROP_UNSUPPORTED_L2 = 166;
 export const DROP_NO_MAPPING = 167;
 export const DROP_FIB_LOOKUP = 169;
@@ -51,6 +52,7 @@ export const DROP_REASONS: ReadonlyMap<number, { readonly name: string; readonly
   [156, { name: 'DROP_INVALID_EXTENSION_HEADER', text: "Invalid IPv6 extension header" }],
   [157, { name: 'DROP_FRAGMENT', text: "IP fragmentation not supported" }],
   [158, { name: 'DROP_NO_SERVICE', text: "Service backend not found" }],
+  [162, { name: 'DROP_EDT_HORIZON', text: "Reached EDT rate-limiting drop horizon" }],
   [166, { name: 'DROP_UNSUPPORTED_L2', text: "Unsupported L2 protocol" }],
   [167, { name: 'DROP_NO_MAPPING', text: "No mapping for NAT masquerade" }],
   [169, { name: 'DROP_FIB_LOOKUP', text: "FIB lookup failed" }],

@@ -5,22 +5,22 @@ export const OBJECTS = {
   bpf_host: {
     file: 'bpf_host.o',
     programs: ['from_netdev', 'to_netdev', 'from_host', 'host_policy'],
-    maps: ['weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lb_affinity', 'weir_fragments', 'weir_nat', 'weir_lb_services', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
+    maps: ['weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lb_affinity', 'weir_fragments', 'weir_nat', 'weir_lb_services', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_bandwidth', 'weir_revision'],
   },
   bpf_lxc: {
     file: 'bpf_lxc.o',
     programs: ['from_container', 'to_container', 'policy_ingress'],
-    maps: ['weir_fragments', 'weir_lb_affinity', 'weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
+    maps: ['weir_fragments', 'weir_bandwidth', 'weir_lb_affinity', 'weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
   },
   bpf_overlay: {
     file: 'bpf_overlay.o',
     programs: ['from_overlay', 'to_overlay'],
-    maps: ['weir_event_accounts', 'weir_events', 'weir_nat', 'weir_fragments', 'weir_lb_affinity', 'weir_nodes', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_policy', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_policystats', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
+    maps: ['weir_event_accounts', 'weir_events', 'weir_nat', 'weir_fragments', 'weir_lb_affinity', 'weir_nodes', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_policy', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_policystats', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_bandwidth', 'weir_revision'],
   },
   bpf_sock: {
     file: 'bpf_sock.o',
     programs: ['connect4', 'connect6', 'sendmsg4', 'sendmsg6', 'recvmsg4', 'recvmsg6', 'getpeername4', 'getpeername6'],
-    maps: ['weir_lb_affinity', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_policy', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_fragments', 'weir_metrics', 'weir_policystats', 'weir_scratch', 'weir_event_accounts', 'weir_events', 'weir_node_config', 'weir_host_backends', 'weir_revision'],
+    maps: ['weir_lb_affinity', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_policy', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_services', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_nat', 'weir_non_masquerade', 'weir_fragments', 'weir_metrics', 'weir_policystats', 'weir_scratch', 'weir_event_accounts', 'weir_events', 'weir_node_config', 'weir_host_backends', 'weir_bandwidth', 'weir_revision'],
   },
 } as const;
 

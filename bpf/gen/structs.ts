@@ -1049,6 +1049,57 @@ export const nodeConfig: Codec<NodeConfig> = {
 /** Offsets of the fields of `struct node_config`, in bytes. */
 export const nodeConfigOffset = { routerIpv4: 0, routerIpv6: 4, hostIfindex: 20, hostMac: 24 } as const;
 
+/** `struct bandwidth_key`, 4 bytes. */
+export interface BandwidthKey {
+  /** 16 bits, host order, at 0 */
+  readonly endpoint: number;
+  /** 8 bits, at 2 */
+  readonly direction: number;
+}
+
+export const bandwidthKey: Codec<BandwidthKey> = {
+  size: 4,
+  read: (view, at = 0) => ({
+    endpoint: view.getUint16(at, true),
+    direction: view.getUint8(at + 2),
+  }),
+  write: (view, value, at = 0) => {
+    clear(view, at, 4);
+    view.setUint16(at, value.endpoint, true);
+    view.setUint8(at + 2, value.direction);
+  },
+};
+
+/** Offsets of the fields of `struct bandwidth_key`, in bytes. */
+export const bandwidthKeyOffset = { endpoint: 0, direction: 2 } as const;
+
+/** `struct bandwidth`, 24 bytes. */
+export interface Bandwidth {
+  /** 64 bits, host order, at 0 */
+  readonly rate: bigint;
+  /** 64 bits, host order, at 8 */
+  readonly depth: bigint;
+  /** 64 bits, host order, at 16 */
+  readonly paidUntil: bigint;
+}
+
+export const bandwidth: Codec<Bandwidth> = {
+  size: 24,
+  read: (view, at = 0) => ({
+    rate: view.getBigUint64(at, true),
+    depth: view.getBigUint64(at + 8, true),
+    paidUntil: view.getBigUint64(at + 16, true),
+  }),
+  write: (view, value, at = 0) => {
+    view.setBigUint64(at, value.rate, true);
+    view.setBigUint64(at + 8, value.depth, true);
+    view.setBigUint64(at + 16, value.paidUntil, true);
+  },
+};
+
+/** Offsets of the fields of `struct bandwidth`, in bytes. */
+export const bandwidthOffset = { rate: 0, depth: 8, paidUntil: 16 } as const;
+
 /** `struct endpoint_state`, 16 bytes. */
 export interface EndpointState {
   /** 64 bits, host order, at 0 */

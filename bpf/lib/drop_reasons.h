@@ -21,6 +21,7 @@
 	X(INVALID_EXTENSION_HEADER, 156, "Invalid IPv6 extension header")              \
 	X(FRAGMENT, 157, "IP fragmentation not supported")                             \
 	X(NO_SERVICE, 158, "Service backend not found")                                \
+	X(EDT_HORIZON, 162, "Reached EDT rate-limiting drop horizon")                  \
 	X(UNSUPPORTED_L2, 166, "Unsupported L2 protocol")                              \
 	X(NO_MAPPING, 167, "No mapping for NAT masquerade")                            \
 	X(FIB_LOOKUP, 169, "FIB lookup failed")                                        \

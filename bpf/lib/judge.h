@@ -341,6 +341,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 		return DROP_ENDPOINT_NOT_READY;
 	if ((revision.node->flags | revision.endpoint->flags) & STATE_LOCKDOWN)
 		return DROP_LOCKDOWN;
+	packet->state = revision.endpoint->flags;
 	traced = trace_events && somebody_listens(revision.node);
 
 	if (packet->shape & (PACKET_UNTRACKED | PACKET_UNPLACED)) {

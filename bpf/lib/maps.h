@@ -264,6 +264,16 @@ struct {
 	__type(value, __u32);
 } weir_host_backends SEC(".maps");
 
+/* Only for endpoints that have a limit, whose state says so: for others nobody looks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct bandwidth_key);
+	__type(value, struct bandwidth);
+} weir_bandwidth SEC(".maps");
+
 /* Endpoint id, or 0 for the node. Can be mapped into memory: raising a revision is then one store. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

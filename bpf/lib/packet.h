@@ -73,6 +73,7 @@ struct packet {
 	__u8   icmp_type;
 	__u8   icmp_code;
 	__u8   hop_limit;
+	__u8   state;         /* enum endpoint_state_flags, of the endpoint. Known once judged */
 	__be16 policy_port;   /* what a policy key's port is compared with: destination port, or ICMP type */
 	__u16  payload;       /* offset of the transport header */
 

@@ -204,7 +204,26 @@ _Static_assert(sizeof(struct endpoint_state) == 16, "one cache line read; a stor
 enum endpoint_state_flags {
 	STATE_LOCKDOWN = 1 << 0, /* drop everything: the endpoint's policy did not fit its map */
 	STATE_TRACED   = 1 << 1, /* of the node: somebody listens to traces */
+	STATE_INGRESS_LIMITED = 1 << 2, /* weir_bandwidth says how much the endpoint may be sent */
+	STATE_EGRESS_LIMITED  = 1 << 3, /* and how much it may send */
 };
+
+/* ---- weir_bandwidth: what an endpoint may send, or be sent --------------------------------------------------------------- */
+
+struct bandwidth_key {
+	__u16 endpoint;
+	__u8  direction; /* enum direction */
+	__u8  pad;
+};
+_Static_assert(sizeof(struct bandwidth_key) == 4, "hashed as a whole: no implicit padding");
+
+/* A bucket of time instead of tokens: one word holds all of it, so CPUs share it by atomic operations alone. */
+struct bandwidth {
+	__u64 rate;       /* bytes a second */
+	__u64 depth;      /* nanoseconds that `paid_until` may lie ahead of now: what may pass at once after a pause */
+	__u64 paid_until; /* nanoseconds of CLOCK_MONOTONIC: when all that has passed so far would have, at that rate */
+};
+_Static_assert(sizeof(struct bandwidth) == 24, "");
 
 /* ---- weir_ct4, weir_ct6: connections -------------------------------------------------------------------------------------- */
 

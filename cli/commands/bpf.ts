@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type {
   AffinityMapFields,
   BackendMapFields,
+  BandwidthMapFields,
   BPFMap,
   ConntrackMapFields,
   EndpointMapFields,
@@ -17,6 +18,7 @@ import { EXIT } from '../fault.ts';
 import {
   affinityRows,
   backendRows,
+  bandwidthRows,
   conntrackLines,
   endpointMapRows,
   frontendRows,
@@ -46,6 +48,7 @@ export function bpfCommand(runner: Runner): Command {
     .addCommand(natCommand(runner))
     .addCommand(endpointMapCommand(runner))
     .addCommand(servicesCommand(runner))
+    .addCommand(bandwidthCommand(runner))
     .addCommand(metricsCommand(runner));
 }
 
@@ -196,6 +199,16 @@ async function listServiceMaps(context: Context, _words: readonly string[], opti
   }
   const services = await dumpMap<ServiceMapFields>(context, 'weir_lb_services');
   await context.printTable(services, () => frontendRows(services, backends));
+}
+
+function bandwidthCommand(runner: Runner): Command {
+  const list = withOutput(new Command('list')).alias('ls').description('list the limits of endpoints');
+  return new Command('bandwidth').description('how much endpoints may send and be sent').addCommand(
+    runner.action(list, async (context) => {
+      const entries = await dumpMap<BandwidthMapFields>(context, 'weir_bandwidth');
+      await context.printTable(entries, () => bandwidthRows(entries));
+    }),
+  );
 }
 
 function metricsCommand(runner: Runner): Command {

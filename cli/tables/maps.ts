@@ -2,6 +2,7 @@
 import type {
   AffinityMapFields,
   BackendMapFields,
+  BandwidthMapFields,
   BPFMap,
   ConntrackMapFields,
   EndpointMapFields,
@@ -13,6 +14,7 @@ import type {
 } from '../../agent/api/models.ts';
 import { cidrContains, parseAddress, parseCidr, type Cidr } from '../../agent/model/address.ts';
 import { protocolName } from '../../agent/model/port.ts';
+import { formatQuantity } from '../../agent/model/quantity.ts';
 import { styled, type Row } from '../output/table.ts';
 
 export function ipcacheRows(entries: readonly IpcacheMapFields[]): Row[] {
@@ -98,6 +100,19 @@ export function sourceRangeRows(entries: readonly SourceRangeMapFields[]): Row[]
     .toSorted((a, b) => a.service - b.service || compare(a.range, b.range))
     .map(({ service, range }): Row => [String(service), range]);
   return [['REVNAT_ID', 'SOURCE RANGE'], ...rows];
+}
+
+/** As cilium-dbg has it, which calls the number of an endpoint its identity here. */
+export function bandwidthRows(entries: readonly BandwidthMapFields[]): Row[] {
+  const rows = entries
+    .toSorted((a, b) => a.endpoint - b.endpoint || compare(a.direction, b.direction))
+    .map((entry): Row => [
+      String(entry.endpoint),
+      entry.direction === 'egress' ? 'Egress' : 'Ingress',
+      formatQuantity(entry['bits-per-second']),
+      String(entry['burst-bytes']),
+    ]);
+  return [['IDENTITY', 'DIRECTION', 'BANDWIDTH (BitsPerSec)', 'BURST (Bytes)'], ...rows];
 }
 
 /** A line a connection; the side that opened it stands first. */

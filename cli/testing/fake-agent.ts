@@ -160,6 +160,7 @@ const MAPS = new Map(
     models.mapOf('weir_lb_backends', models.BACKEND_MAP),
     models.mapOf('weir_lb_affinity', models.AFFINITY_MAP),
     models.mapOf('weir_lb_source_ranges', models.SOURCE_RANGE_MAP),
+    models.mapOf('weir_bandwidth', models.BANDWIDTH_MAP),
   ].map((map) => [map.path!.split('/').at(-1)!, map]),
 );
 

@@ -2,6 +2,7 @@
 import type {
   AffinityMapFields,
   BackendMapFields,
+  BandwidthMapFields,
   BPFMap,
   ConntrackMapFields,
   DaemonConfiguration,
@@ -143,6 +144,11 @@ export const BACKEND_MAP: readonly BackendMapFields[] = [{ id: 4, socket: '10.24
 
 export const AFFINITY_MAP: readonly AffinityMapFields[] = [
   { client: 'netns 4711', service: 1, backend: 4, 'used-seconds-ago': 3 },
+];
+
+export const BANDWIDTH_MAP: readonly BandwidthMapFields[] = [
+  { endpoint: 42, direction: 'ingress', 'bits-per-second': 1_500_000, 'burst-bytes': 46_875 },
+  { endpoint: 42, direction: 'egress', 'bits-per-second': 10_000_000, 'burst-bytes': 312_500 },
 ];
 
 export const SOURCE_RANGE_MAP: readonly SourceRangeMapFields[] = [{ service: 2, range: '192.0.2.0/24' }];

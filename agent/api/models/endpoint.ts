@@ -74,6 +74,20 @@ export interface EndpointStatus {
   readonly namedPorts?: readonly NamedPort[];
   /** Weir: how full its policy map is. */
   readonly 'policy-map'?: PolicyMapStatus;
+  /** Weir: what it may send and be sent; absent without limits. */
+  readonly bandwidth?: BandwidthStatus;
+}
+
+/** Weir: limits of an endpoint, by direction; none where absent. */
+export interface BandwidthStatus {
+  readonly ingress?: BandwidthLimitStatus;
+  readonly egress?: BandwidthLimitStatus;
+}
+
+export interface BandwidthLimitStatus {
+  readonly 'bits-per-second': number;
+  /** What may pass at once after a pause. */
+  readonly 'burst-bytes': number;
 }
 
 /** Weir: how full an endpoint's policy map is, or would be. */

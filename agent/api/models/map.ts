@@ -148,6 +148,17 @@ export type NatMapFields = {
   readonly 'expires-in'?: number;
 };
 
+/** `weir_bandwidth`: a limit. */
+export type BandwidthMapFields = {
+  /** Number of the endpoint. */
+  readonly endpoint: number;
+  /** ingress: what it is sent; egress: what it sends. */
+  readonly direction: 'ingress' | 'egress';
+  readonly 'bits-per-second': number;
+  /** What may pass at once after a pause. */
+  readonly 'burst-bytes': number;
+};
+
 /** `weir_ct4` and `weir_ct6`: a connection from the view of the endpoint that it belongs to. */
 export type ConntrackMapFields = {
   /** Who opened it: ingress when the remote side did. */

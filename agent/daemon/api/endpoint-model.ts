@@ -2,6 +2,8 @@ import type * as models from '../../api/models.ts';
 import type { Endpoint } from '../../endpoint/endpoint.ts';
 import type { Addressing, Ipam } from '../../ipam/ipam.ts';
 import { formatAddress, formatCidr } from '../../model/address.ts';
+import { burstBytes, NO_LIMITS, sameLimits } from '../../model/bandwidth.ts';
+import type { BandwidthLimit, BandwidthLimits } from '../../model/bandwidth.ts';
 import { formatLabel, type Label } from '../../model/labels.ts';
 import { formatMac } from '../../model/mac.ts';
 import { protocolName } from '../../model/port.ts';
@@ -32,8 +34,17 @@ export function endpointModel(endpoint: Endpoint, ipam: Ipam, use: PolicyMapUse 
       log: last,
       health: healthModel(endpoint, undefined, use),
       ...(use && { 'policy-map': policyMapModel(use) }),
+      ...(!sameLimits(endpoint.bandwidth, NO_LIMITS) && { bandwidth: bandwidthModel(endpoint.bandwidth) }),
     },
   };
+}
+
+function bandwidthModel({ ingress, egress }: BandwidthLimits): models.BandwidthStatus {
+  const model = (limit: BandwidthLimit): models.BandwidthLimitStatus => ({
+    'bits-per-second': limit.rate * 8,
+    'burst-bytes': burstBytes(limit),
+  });
+  return { ...(ingress && { ingress: model(ingress) }), ...(egress && { egress: model(egress) }) };
 }
 
 function identifiersModel({ key, attachment, podName, isOwn }: Endpoint): models.EndpointIdentifiers {

@@ -1,6 +1,7 @@
 import { WeirError } from '../../model/errors.ts';
 import { MAPS, type MapName } from '../../../bpf/gen/maps.ts';
 import { BpfMap } from '../../kernel/bpf-map.ts';
+import { describeBandwidth } from './bandwidth.ts';
 import { describeCallEntry } from './callmap.ts';
 import { describeConnection } from './conntrack.ts';
 import type { DescribeEntry, DumpedEntry } from './dump.ts';
@@ -65,6 +66,7 @@ export class MapCatalogue {
       weir_policystats: describePolicyStats,
       weir_node_config: describeNodeConfigEntry,
       weir_revision: describeRevisionEntry,
+      weir_bandwidth: describeBandwidth,
       weir_lb_services: describeLbService,
       weir_lb_backends: describeLbBackend,
       weir_lb_revnat: describeLbSocket,

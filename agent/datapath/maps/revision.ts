@@ -1,5 +1,10 @@
 import type { EndpointId } from '../../model/endpoint.ts';
-import { STATE_LOCKDOWN, STATE_TRACED } from '../../../bpf/gen/constants.ts';
+import {
+  STATE_EGRESS_LIMITED,
+  STATE_INGRESS_LIMITED,
+  STATE_LOCKDOWN,
+  STATE_TRACED,
+} from '../../../bpf/gen/constants.ts';
 import { decode, encode, endpointState, u32, type EndpointState } from '../../../bpf/gen/structs.ts';
 import type { MapHandle } from '../../kernel/bpf-map.ts';
 import type { DescribeEntry } from './dump.ts';
@@ -7,13 +12,16 @@ import type { DescribeEntry } from './dump.ts';
 /** Index of the node's own revision, which counts for every endpoint. */
 const NODE = 0;
 
+const LIMITED = STATE_INGRESS_LIMITED | STATE_EGRESS_LIMITED;
+
 export const describeRevisionEntry: DescribeEntry = (keyBytes, valueBytes) => {
   const id = decode(u32, keyBytes);
   const { revision, flags } = decode(endpointState, valueBytes);
   const lockdown = (flags & STATE_LOCKDOWN) !== 0;
+  const limited = (flags & LIMITED) !== 0;
   return {
     key: id === NODE ? 'node' : String(id),
-    value: `revision=${revision}${lockdown ? ' lockdown' : ''}`,
+    value: `revision=${revision}${lockdown ? ' lockdown' : ''}${limited ? ' limited' : ''}`,
     fields: { endpoint: id, revision: Number(revision), lockdown },
   };
 };
@@ -50,6 +58,14 @@ export class RevisionMap {
   /** Whether somebody listens to traces: else none are made. */
   setTraced(on: boolean): void {
     this.#edit(NODE, ({ revision, flags }) => ({ revision, flags: on ? flags | STATE_TRACED : flags & ~STATE_TRACED }));
+  }
+
+  /** In which directions programs have to look for the endpoint's bandwidth. Nobody is judged again for that. */
+  setLimited(id: EndpointId, { ingress, egress }: { readonly ingress: boolean; readonly egress: boolean }): void {
+    const limited = (ingress ? STATE_INGRESS_LIMITED : 0) | (egress ? STATE_EGRESS_LIMITED : 0);
+    const { flags } = this.#read(id);
+    if ((flags & LIMITED) === limited) return;
+    this.#edit(id, (state) => ({ ...state, flags: (state.flags & ~LIMITED) | limited }));
   }
 
   isLockedDown(id: EndpointId): boolean {
