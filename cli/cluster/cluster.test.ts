@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { CUSTOM_RESOURCE_DEFINITIONS } from '../../agent/k8s/crds/index.ts';
 import { KubeApiServer } from '../../test/fakes/kube-apiserver/server.ts';
+import { manifests } from '../../test/harness/grants.ts';
 import { run } from '../run.ts';
 import { MemoryTerminal } from '../testing/memory-terminal.ts';
 
@@ -66,6 +67,22 @@ describe('weir cluster status', () => {
         '',
       ].join('\n'),
     });
+  });
+
+  test('in the pod of an agent, with what its account may do, and by the kubeconfig that kubectl would read', async () => {
+    for (const object of manifests('rbac.yaml')) server.apply(object);
+    const home = path.join(folder, 'home');
+    mkdirSync(path.join(home, '.kube'), { recursive: true });
+    const token = server.token('system:serviceaccount:kube-system:weir-agent');
+    const config = path.join(home, '.kube/config');
+    writeFileSync(config, server.kubeconfig(token));
+    for (const env of [{ KUBECONFIG: `${folder}/none:${config}` }, { KUBECONFIG: '', HOME: home }]) {
+      const terminal = new MemoryTerminal();
+      Object.assign(terminal.env, env);
+      const code = await run(['cluster', 'status'], terminal);
+      assert.equal(code, 0, terminal.stderr.text);
+      assert.match(terminal.stdout.text, /^Operator: +one leads$/m);
+    }
   });
 
   test('a key-value store is there, or not well', async () => {

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { Command } from 'commander';
 import { systemClock } from '../../agent/model/clock.ts';
 import { VERSION } from '../../agent/model/version.ts';
@@ -20,7 +22,7 @@ export function clusterCommand(runner: Runner): Command {
     .description('show how Weir stands in the whole cluster, as the API server knows it')
     .option(
       '--kubeconfig <file>',
-      'how to reach the API server (env: KUBECONFIG; default: the service account of the pod)',
+      'how to reach the API server (env: KUBECONFIG; default: the service account of the pod, or ~/.kube/config)',
     )
     .option('-n, --namespace <name>', 'where the operator runs', 'kube-system');
   return new Command('cluster')
@@ -28,13 +30,20 @@ export function clusterCommand(runner: Runner): Command {
     .addCommand(runner.action<ClusterOptions>(status, clusterStatus));
 }
 
+/** The file that kubectl would read; undefined: the pod's service account, or nothing. Of several the first that there is counts. */
+function kubeconfigOf(env: NodeJS.ProcessEnv, inCluster: boolean): string | undefined {
+  const named = (env['KUBECONFIG'] ?? '').split(path.delimiter).filter(Boolean);
+  if (named.length > 0) return named.find((file) => existsSync(file)) ?? named[0];
+  const usual = path.join(env['HOME'] ?? '', '.kube/config');
+  return !inCluster && existsSync(usual) ? usual : undefined;
+}
+
 async function clusterStatus(context: Context, _words: readonly string[], options: ClusterOptions): Promise<void> {
   const { terminal } = context;
   // Only those who ask for the cluster wait for the library that reads its credentials.
   const { ApiClient } = await import('../../agent/k8s/apiserver/client.ts');
-  const { Credentials } = await import('../../agent/k8s/apiserver/credentials.ts');
-  const fromEnvironment = terminal.env['KUBECONFIG'];
-  const kubeconfig = options.kubeconfig ?? (fromEnvironment === '' ? undefined : fromEnvironment);
+  const { Credentials, isInCluster } = await import('../../agent/k8s/apiserver/credentials.ts');
+  const kubeconfig = options.kubeconfig ?? kubeconfigOf(terminal.env, isInCluster(terminal.env));
   const clock = systemClock;
   const credentials = Credentials.load({ kubeconfig, servers: [], clock });
   const server = new ApiClient({ credentials, userAgent: `weir/${VERSION}`, clock });
