@@ -872,6 +872,8 @@ export interface FragmentKey {
   readonly protocol: number;
   /** 8 bits, at 37 */
   readonly family: number;
+  /** 16 bits, host order, at 38 */
+  readonly endpoint: number;
 }
 
 export const fragmentKey: Codec<FragmentKey> = {
@@ -882,19 +884,20 @@ export const fragmentKey: Codec<FragmentKey> = {
     id: view.getUint32(at + 32, false),
     protocol: view.getUint8(at + 36),
     family: view.getUint8(at + 37),
+    endpoint: view.getUint16(at + 38, true),
   }),
   write: (view, value, at = 0) => {
-    clear(view, at, 40);
     writeBytes(view, value.source, at, 16);
     writeBytes(view, value.destination, at + 16, 16);
     view.setUint32(at + 32, value.id, false);
     view.setUint8(at + 36, value.protocol);
     view.setUint8(at + 37, value.family);
+    view.setUint16(at + 38, value.endpoint, true);
   },
 };
 
 /** Offsets of the fields of `struct fragment_key`, in bytes. */
-export const fragmentKeyOffset = { source: 0, destination: 16, id: 32, protocol: 36, family: 37 } as const;
+export const fragmentKeyOffset = { source: 0, destination: 16, id: 32, protocol: 36, family: 37, endpoint: 38 } as const;
 
 /** `struct fragment_ports`, 6 bytes. */
 export interface FragmentPorts {

@@ -86,12 +86,20 @@ ALWAYS_INLINE struct ct_entry *ct_find(const struct packet *packet)
 	return entry && ct_is_alive(entry) ? entry : NULL;
 }
 
-/* The connection that an ICMP error complains about: the quoted packet went the other way. */
+/*
+ * The connection that an ICMP error complains about: the quoted packet went the other way, from or to the very address whose
+ * error this is. All endpoints share the map, and nobody speaks, or is spoken to, of the connections of another.
+ */
 ALWAYS_INLINE struct ct_entry *ct_find_related(const struct packet *packet)
 {
-	__u8 opposite = packet->direction == DIRECTION_EGRESS ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	struct ct_entry *entry = ct_lookup(packet->family, &packet->inner, opposite);
+	bool outbound = packet->direction == DIRECTION_EGRESS;
+	const union addr *own = outbound ? &packet->flow.source : &packet->flow.destination;
+	const union addr *quoted = outbound ? &packet->inner.destination : &packet->inner.source;
+	struct ct_entry *entry;
 
+	if (!same_address(own, quoted))
+		return NULL;
+	entry = ct_lookup(packet->family, &packet->inner, outbound ? DIRECTION_INGRESS : DIRECTION_EGRESS);
 	return entry && ct_is_alive(entry) ? entry : NULL;
 }
 

@@ -253,13 +253,23 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	return DROP_NONE;
 }
 
+ALWAYS_INLINE bool asks_echo(const struct packet *packet)
+{
+	return packet->icmp_type == (packet->family == FAMILY_IPV4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+}
+
 /*
- * A bare SYN against a connection that is known. True when it is a connection of its own, to be judged by the policy of its
- * own direction: nobody gets in by answering a connection with the opening of another.
+ * A bare SYN against a connection that is known, or an echo: with the identifier 0, both ends of it have the same ports. True
+ * when it is a connection of its own, to be judged by the policy of its own direction: nobody gets in by answering a
+ * connection with the opening of another.
  */
 ALWAYS_INLINE bool opens_another(const struct packet *packet, const struct ct_entry *entry)
 {
-	return opens_tcp(packet) && (ct_is_closing(entry->flags) || packet->direction != entry->direction);
+	bool forward = packet->direction == entry->direction;
+
+	if (packet->flow.protocol == IPPROTO_TCP)
+		return opens_tcp(packet) && (ct_is_closing(entry->flags) || !forward);
+	return is_icmp(packet->family, packet->flow.protocol) && asks_echo(packet) != forward;
 }
 
 /* A known connection is not replaced by another of the same ports while both sides may speak on it. */
@@ -271,8 +281,7 @@ ALWAYS_INLINE bool may_replace(const struct ct_entry *entry)
 /* An echo reply that nobody asked for opens no connection: else its sender could invite requests past its ingress policy. */
 ALWAYS_INLINE bool answers_nothing(const struct packet *packet)
 {
-	return is_icmp(packet->family, packet->flow.protocol) && packet->flow.destination_port &&
-	       !packet->flow.source_port;
+	return is_icmp(packet->family, packet->flow.protocol) && !asks_echo(packet);
 }
 
 /*

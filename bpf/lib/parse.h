@@ -208,6 +208,8 @@ OUT_OF_LINE int place_fragment(struct packet *packet NONNULL, const struct fragm
 		.id = fragment->id,
 		.protocol = packet->flow.protocol,
 		.family = packet->family,
+		/* Before anybody has looked whether the source is true. */
+		.endpoint = packet->endpoint,
 	};
 	struct fragment_ports *known;
 

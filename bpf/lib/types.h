@@ -493,7 +493,7 @@ struct fragment_key {
 	__be32 id;
 	__u8   protocol;
 	__u8   family;
-	__u8   pad[2];
+	__u16  endpoint; /* whose program saw it: what one endpoint claims is nothing to another */
 };
 _Static_assert(sizeof(struct fragment_key) == 40, "hashed as a whole: no implicit padding");
 

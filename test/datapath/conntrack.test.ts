@@ -8,15 +8,18 @@ import { ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { TestNode, type EndpointPrograms, type TestRule } from './node.ts';
 
 const POD = { id: 21, identity: 1021, ipv4: '10.0.0.21', ipv6: 'fd00::21' };
+const OTHER = { id: 22, identity: 1022, ipv4: '10.0.0.22', ipv6: 'fd00::22' };
 const PEER = { identity: 3000, ipv4: '10.2.0.1', ipv6: 'fd02::1' };
 const ROUTER = { ipv4: '203.0.113.1', ipv6: '2001:db8:ff::1' } as const;
 const NANOSECONDS = 1_000_000_000n;
 
 let node: TestNode;
 let pod: EndpointPrograms;
+let other: EndpointPrograms;
 before(async () => {
   node = await TestNode.start();
   pod = node.endpoint(POD);
+  other = node.endpoint(OTHER);
   node.ipcache(PEER.ipv4, PEER.identity);
   node.ipcache(PEER.ipv6, PEER.identity);
 });
@@ -175,6 +178,34 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal(error(quoteOf(sent)), 'drop', 'nor does it outlive a change of policy');
     });
 
+    test("an ICMP error about another pod's connection is nobody's, from either side, and leaves that alone", async () => {
+      change('allow', EGRESS);
+      const sent = ip({ from: POD[family], to: PEER[family], payload: { tcp: [4102, 80], flags: TCP.syn } });
+      pod.run('from_container', sent);
+      node.raiseRevision(POD.id);
+      const before = await only();
+      const payload = { icmp: { type: unreachable, quote: quoteOf(sent) } };
+      const intoOther = ip({ from: ROUTER[family], to: OTHER[family], payload });
+      assert.equal(other.run('policy_ingress', intoOther).verdict, 'drop');
+      const answer = ip({ from: PEER[family], to: POD[family], payload: { tcp: [80, 4102] } });
+      const complaint = { icmp: { type: unreachable, quote: quoteOf(answer) } };
+      const outOfOther = ip({ from: OTHER[family], to: PEER[family], payload: complaint });
+      assert.equal(other.run('from_container', outOfOther).verdict, 'drop');
+      assert.deepEqual(await only(), before);
+    });
+
+    test('an echo with the identifier 0: who asks is told from who answers all the same', async () => {
+      const rules: TestRule[] = [{ direction: 'egress', protocol: icmp }];
+      change('allow', ...rules);
+      assert.equal(out({ icmp: { type: reply, id: 0 } }), pass.out);
+      assert.deepEqual(await node.connections(), [], 'an answer opens nothing');
+      assert.equal(out({ icmp: { type: request, id: 0 } }), pass.out);
+      assert.equal(into({ icmp: { type: request, id: 0 } }), 'drop', 'a request is no reply');
+      assert.equal(into({ icmp: { type: reply, id: 0 } }), pass.into);
+      assert.equal((await only()).direction, 'egress');
+      change('revoke', ...rules);
+    });
+
     test('the pod may complain about a connection to itself', () => {
       change('allow', INGRESS);
       const sent = ip({ from: PEER[family], to: POD[family], payload: { tcp: [4101, 80], flags: TCP.syn } });
@@ -282,6 +313,15 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       assert.equal((await only()).forward.packets, 2n);
       change('revoke', UDP);
       assert.equal(fragment(1, 16, tail, false), 'drop');
+    });
+
+    test('nobody says for another which ports its fragments have', () => {
+      change('allow', UDP);
+      const forged = { from: POD[family], to: PEER[family], fragment: { id: 7, offset: 0, more: true } };
+      assert.equal(fragment(7, 0, { udp: [6000, 5300] }), pass.out);
+      assert.equal(other.run('from_container', ip({ ...forged, payload: { udp: [6000, 5301] } })).verdict, 'drop');
+      assert.equal(fragment(7, 16, tail, false), pass.out);
+      change('revoke', UDP);
     });
 
     test('S10: a fragment whose first one is not known matches only entries that leave the port open', () => {
