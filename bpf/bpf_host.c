@@ -117,12 +117,15 @@ ALWAYS_INLINE __u32 tunnelled_identity(struct __sk_buff *skb, const struct packe
 
 	if (sent_by_local_socket(skb) && has_mark(skb->mark, MARK_PROXY_EGRESS))
 		return identity_of_mark(skb->mark);
-	/* Nothing that was received lacks this: it is what the stack makes itself, with a socket or, as a SYN-ACK, without. */
-	if (!skb->ingress_ifindex)
-		return IDENTITY_HOST;
 	local = local_endpoint(packet->family, &packet->flow.source);
 	if (is_pod(local))
 		return skb->ingress_ifindex == local->ifindex ? local->identity : IDENTITY_UNKNOWN;
+	/*
+	 * What was received lacks this only when the stack has put fragments of IPv6 together and cut them again. Else it is
+	 * what the stack makes itself, with a socket or, as a SYN-ACK, without.
+	 */
+	if (!skb->ingress_ifindex)
+		return IDENTITY_HOST;
 	return identity_of_world(packet->family, &packet->flow.source);
 }
 

@@ -88,6 +88,15 @@ ALWAYS_INLINE int deny(struct __sk_buff *skb, struct packet *packet, int reason)
 	return bpf_redirect_peer(endpoint_ifindex, 0);
 }
 
+/* Why the host's stack is not to have what a pod sends, or DROP_NONE. */
+ALWAYS_INLINE int refusal_by_host(const struct packet *packet)
+{
+	/* Where route_localnet is set, as by kube-proxy, it would be heard by who listens for the node alone. */
+	if (is_of_no_link(packet->family, &packet->flow.destination))
+		return DROP_LINK_LOCAL;
+	return is_tunnel(packet) ? DROP_TUNNEL_PEER : DROP_NONE;
+}
+
 /* Whether the device that it leaves by is to look at it: not when it is an answer, or stays in the cluster for sure. */
 ALWAYS_INLINE bool may_be_to_world(const struct packet *packet)
 {
@@ -177,6 +186,9 @@ int from_container(struct __sk_buff *skb)
 		if (verdict != TC_ACT_UNSPEC)
 			return verdict;
 	}
+	reason = refusal_by_host(packet);
+	if (reason)
+		return drop(skb, packet, reason, packet->cookie);
 	if (masquerades(packet->family) && may_be_to_world(packet))
 		skb->mark = MARK_TO_WORLD;
 	forwarded(skb, packet, TRACE_TO_STACK, remarkable);

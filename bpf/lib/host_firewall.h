@@ -8,6 +8,7 @@
 #include "config_host.h"
 #include "judge.h"
 #include "link_control.h"
+#include "overlay.h"
 #include "parse.h"
 #include "unjudged.h"
 
@@ -24,11 +25,6 @@ ALWAYS_INLINE bool is_dhcp(const struct packet *packet)
 	if (packet->family == FAMILY_IPV4)
 		return (from == 67 && to == 68) || (from == 68 && to == 67);
 	return (from == 546 && to == 547) || (from == 547 && to == 546);
-}
-
-ALWAYS_INLINE bool is_tunnel(const struct packet *packet)
-{
-	return tunnel_port && packet->flow.protocol == IPPROTO_UDP && packet->flow.destination_port == tunnel_port;
 }
 
 /* 224.0.0.0/4, the limited broadcast and ff00::/8: whoever listens has joined on purpose. */

@@ -16,6 +16,7 @@
 #include "identity.h"
 #include "maps.h"
 #include "mark.h"
+#include "overlay.h"
 #include "packet.h"
 #include "policy.h"
 #include "scratch.h"
@@ -57,9 +58,25 @@ ALWAYS_INLINE __u32 identity_by_proxy(struct __sk_buff *skb)
 	return has_mark(mark, MARK_PROXY_EGRESS) && sent_by_local_socket(skb) ? identity_of_mark(mark) : 0;
 }
 
+/*
+ * Whether what the stack forwards with a pod's address came from that pod: by its own link. A pod of another node comes through
+ * the tunnel if there is one, and past the stack. Devices that no program of ours watches bring whatever address they like.
+ */
+ALWAYS_INLINE bool is_true_source(struct __sk_buff *skb, __u8 family, const union addr *source)
+{
+	const struct endpoint_info *local = local_endpoint(family, source);
+
+	if (is_pod(local))
+		return skb->ingress_ifindex == local->ifindex;
+	return !tunnel || !tunnel_to_endpoint(family, source);
+}
+
 #define CT_SOURCE_PROOF (CT_SOURCE_IS_LOCAL | CT_SOURCE_IS_MARKED)
 
-/* The other side's identity, for a packet of the direction that opens the connection. *proof is one of CT_SOURCE_PROOF, or 0. */
+/*
+ * The other side's identity, for a packet of the direction that opens the connection; IDENTITY_UNKNOWN when it lies about its
+ * source. *proof is one of CT_SOURCE_PROOF, or 0.
+ */
 ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, __u8 *proof)
 {
 	__u32 carried;
@@ -79,7 +96,14 @@ ALWAYS_INLINE __u32 peer_identity(struct __sk_buff *skb, struct packet *packet, 
 		*proof = CT_SOURCE_IS_LOCAL;
 		return IDENTITY_HOST;
 	}
+	if (!is_true_source(skb, packet->family, &packet->flow.source))
+		return IDENTITY_UNKNOWN;
 	return identity_of_source(packet->family, &packet->flow.source);
+}
+
+ALWAYS_INLINE bool lies_about_source(const struct packet *packet)
+{
+	return packet->origin == ORIGIN_STACK && packet->peer_identity == IDENTITY_UNKNOWN;
 }
 
 /* Its node said who it is, through the tunnel, and the ipcache may learn of it later: until then, what its node said stands. */
@@ -186,6 +210,9 @@ OUT_OF_LINE int judge_again(struct __sk_buff *skb, struct packet *packet NONNULL
 		packet->peer_identity = peer_identity_by_address(packet->family, quoted_peer_address(packet), entry);
 	else if (packet->direction == entry->direction) {
 		packet->peer_identity = peer_identity(skb, packet, &proof);
+		/* The connection is someone else's, and is to know nothing of it. */
+		if (lies_about_source(packet))
+			return DROP_INVALID_SOURCE_IP;
 		entry->flags = (entry->flags & ~CT_SOURCE_PROOF) | proof;
 	} else
 		packet->peer_identity = peer_identity_by_address(packet->family, peer_address(packet), entry);
@@ -216,6 +243,8 @@ OUT_OF_LINE int judge_new(struct __sk_buff *skb, struct packet *packet NONNULL, 
 	__u8 judged, proof = 0;
 
 	packet->peer_identity = peer_identity(skb, packet, &proof);
+	if (lies_about_source(packet))
+		return DROP_INVALID_SOURCE_IP;
 	question.identity = packet->peer_identity;
 	judged = ask_policy(skb, packet, &question, &answer);
 	packet->cookie = answer.cookie;

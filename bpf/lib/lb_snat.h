@@ -58,6 +58,8 @@ OUT_OF_LINE int to_remote_backend(struct __sk_buff *skb, struct packet *packet N
 	__u32 ifindex = 0;
 	int reason;
 
+	if (is_tunnel(packet))
+		return drop(skb, packet, DROP_TUNNEL_PEER, 0);
 	if (tunnel)
 		node = tunnel_to_endpoint(packet->family, &packet->flow.destination);
 	if (node ? !router_address(packet->family, &from) : !address_towards(skb, packet, &from, &ifindex))

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "event.h"
+#include "overlay.h"
 #include "packet.h"
 #include "parse.h"
 
@@ -37,6 +38,8 @@ OUT_OF_LINE int to_network(struct __sk_buff *skb, struct packet *packet NONNULL)
 	struct bpf_fib_lookup route = { .ifindex = skb->ifindex, .l4_protocol = packet->flow.protocol };
 	long result;
 
+	if (is_tunnel(packet))
+		return drop(skb, packet, DROP_TUNNEL_PEER, 0);
 	ask_route(&route, packet);
 	/* bpf_redirect_neigh asks the neighbour itself. */
 	result = bpf_fib_lookup(skb, &route, sizeof(route), BPF_FIB_LOOKUP_SKIP_NEIGH);

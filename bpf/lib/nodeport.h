@@ -22,15 +22,6 @@
 /* Not this packet's business. */
 #define NOT_A_SERVICE TCX_NEXT
 
-/* What no network brings in earnest: loopback, whose node ports are the node's own sockets' alone, and no address at all. */
-ALWAYS_INLINE bool is_never_asked(__u8 family, const union addr *address)
-{
-	if (family == FAMILY_IPV4)
-		return address->bytes[0] == 127 || !address->v4;
-	return !address->halves[0] && !address->words[2] &&
-	       (!address->words[3] || address->words[3] == bpf_htonl(1));
-}
-
 ALWAYS_INLINE bool is_in_source_ranges(const struct packet *packet, __u16 service)
 {
 	struct lb_source_key key BY_WORDS = {
@@ -71,7 +62,7 @@ OUT_OF_LINE int service_from_outside(struct __sk_buff *skb, struct packet *packe
 	int reason;
 
 	/* What cannot be parsed is not for a service, and the host's to refuse. */
-	if (is_never_asked(packet->family, &packet->flow.destination))
+	if (is_of_no_link(packet->family, &packet->flow.destination))
 		return NOT_A_SERVICE;
 	frontend_key(packet, &key);
 	__builtin_memcpy(key.addr, &packet->flow.destination, ADDR_BYTES);

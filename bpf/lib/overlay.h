@@ -77,6 +77,15 @@ ALWAYS_INLINE bool fits_tunnel(struct __sk_buff *skb, const struct packet *packe
 	return largest_packet(skb, packet) <= tunnel_mtu;
 }
 
+/*
+ * What a node takes out of the tunnel when it comes with a node's address, whoever made it. So nobody else's such packet may get
+ * an address of this node: not by our translations, and not by those that the host's stack may have.
+ */
+ALWAYS_INLINE bool is_tunnel(const struct packet *packet)
+{
+	return tunnel_port && packet->flow.protocol == IPPROTO_UDP && packet->flow.destination_port == tunnel_port;
+}
+
 ALWAYS_INLINE __u64 tunnel_flags(void)
 {
 	return tunnel_ipv6 ? BPF_F_TUNINFO_IPV6 : 0;

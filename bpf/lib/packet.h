@@ -124,6 +124,15 @@ ALWAYS_INLINE const union addr *peer_address(const struct packet *packet)
 	return packet->direction == DIRECTION_EGRESS ? &packet->flow.destination : &packet->flow.source;
 }
 
+/* Loopback, where node ports are the node's own sockets' alone, and no address at all: nothing on a link is for them in earnest. */
+ALWAYS_INLINE bool is_of_no_link(__u8 family, const union addr *address)
+{
+	if (family == FAMILY_IPV4)
+		return address->bytes[0] == 127 || !address->v4;
+	return !address->halves[0] && !address->words[2] &&
+	       (!address->words[3] || address->words[3] == bpf_htonl(1));
+}
+
 /* 224.0.0.0/4, the limited broadcast, ff00::/8 and fe80::/10: never leave their link, so never leave the pod. */
 ALWAYS_INLINE bool stays_on_link(__u8 family, const union addr *address)
 {

@@ -60,6 +60,9 @@ describe('what a pod sends', () => {
       { from: POD.ipv4, to: '169.254.169.254', payload: { tcp: [4000, 80], flags: 2 } },
       PASSES,
     ],
+    ['loopback, where route_localnet may be set', { from: POD.ipv4, to: '127.0.0.1', payload: MDNS }, STAYS],
+    ['the same of IPv6', { from: POD.ipv6, to: '::1', payload: MDNS }, STAYS],
+    ['no address', { from: POD.ipv4, to: '0.0.0.0', payload: MDNS }, STAYS],
     ['the last address of a prefix', { from: POD.ipv4, to: '198.51.100.255', payload: MDNS }, PASSES],
   ];
   for (const [what, frame, expected] of cases) {

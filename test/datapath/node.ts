@@ -70,6 +70,14 @@ export interface TestEndpoint {
   readonly config?: Partial<BpfLxcConfig>;
 }
 
+/** Whose an address of the test node is. */
+export interface LocalEndpoint {
+  readonly id: number;
+  readonly identity: number;
+  /** Of the host's end of its link; one that nothing has when absent. */
+  readonly ifindex?: number;
+}
+
 /** A policy entry in a few words; what is absent is 0 or false. */
 export interface TestRule {
   readonly direction: 'ingress' | 'egress';
@@ -196,20 +204,21 @@ export class TestNode implements Disposable {
     const programs = this.#stack.use(new EndpointPrograms(object));
     this.maps.weir_call_policy.update(encode(u32, endpoint.id), encode(u32, object.program('policy_ingress').fd));
     for (const text of [endpoint.ipv4, endpoint.ipv6]) {
-      this.local(text, { id: endpoint.id, identity: endpoint.identity });
+      const ifindex = endpoint.config?.endpointIfindex;
+      this.local(text, { id: endpoint.id, identity: endpoint.identity, ...(ifindex && { ifindex }) });
       this.ipcache(text, endpoint.identity);
     }
     return programs;
   }
 
   /** An address in weir_lxc: an endpoint's, or with id 0 the host's. */
-  local(address: string, { id, identity }: { id: number; identity: number }): void {
+  local(address: string, { id, identity, ifindex = 1000 + id }: LocalEndpoint): void {
     const { family, bytes } = parseAddress(address);
     const macs = endpointMacs(id);
     this.maps.weir_lxc.update(
       encode(endpointKey, { addr: bytes, family }),
       encode(endpointInfo, {
-        ifindex: 1000 + id,
+        ifindex,
         id,
         flags: id === 0 ? ENDPOINT_HOST : 0,
         mac: parseMac(macs.pod),

@@ -23,6 +23,7 @@ const OTHER_NODE = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' } as const;
 const STRANGER = { ipv4: '192.0.2.66', ipv6: '2001:db8::66' } as const;
 const SOME_DEVICE = 7;
 const TUNNEL_MTU = 1450;
+const TUNNEL_PORT = 8472;
 /** Every packet that passes is an event, too. */
 const TRACED = { traceEvents: true, traceAggregation: C.AGGREGATE_NONE } as const;
 
@@ -35,7 +36,14 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
     let pod: EndpointPrograms;
     let overlay: BpfObject;
     let peers: TunnelPeers;
-    const tunnel = { tunnel: true, tunnelIpv6: outer === 'ipv6', tunnelIfindex: 99, tunnelMtu: TUNNEL_MTU, ...TRACED };
+    const tunnel = {
+      tunnel: true,
+      tunnelIpv6: outer === 'ipv6',
+      tunnelIfindex: 99,
+      tunnelMtu: TUNNEL_MTU,
+      tunnelPort: TUNNEL_PORT,
+      ...TRACED,
+    };
 
     before(async () => {
       node = stack.use(await TestNode.start(tunnel));
@@ -186,6 +194,7 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
           assert.equal(sends(to, ROUTER[family]), 'redirect of 1');
           assert.equal(sends(to, POD[family], 1000 + POD.id), `redirect of ${POD.identity}`);
           assert.equal(sends(to, POD[family], SOME_DEVICE), 'drop INVALID_SOURCE_IP of 0', "not by the pod's device");
+          assert.equal(sends(to, POD[family]), 'drop INVALID_SOURCE_IP of 0', 'by none: put together, and cut again');
           assert.equal(sends(to, ELSEWHERE[family], SOME_DEVICE), `redirect of ${world}`);
           assert.equal(
             sends(to, REMOTE[family], SOME_DEVICE),
@@ -223,6 +232,20 @@ for (const outer of ['ipv4', 'ipv6'] as const) {
         };
         assert.equal(tcp(TUNNEL_MTU - headers - 12), 'redirect');
         assert.equal(tcp(TUNNEL_MTU - headers - 11), 'ok');
+      });
+
+      test(`${family}: a pod does not speak the nodes' language to what may take it for a node`, () => {
+        const sends = (to: string, port: number): string =>
+          outcome(pod.run('from_container', ip({ from: POD[family], to, payload: { udp: [4000, port] } })));
+        for (const to of [ELSEWHERE[family], REMOTE_HOST[family], ROUTER[family], UNANNOUNCED[family]]) {
+          assert.equal(sends(to, TUNNEL_PORT), `drop TUNNEL_PEER of ${POD.identity}`);
+          assert.equal(sends(to, TUNNEL_PORT + 1), `ok of ${POD.identity}`);
+        }
+        assert.equal(
+          sends(REMOTE[family], TUNNEL_PORT),
+          `redirect of ${POD.identity}`,
+          'another pod may have a tunnel',
+        );
       });
 
       test(`${family}: what a device brings in the name of a pod of another node did not come by the tunnel`, () => {

@@ -24,7 +24,8 @@ const EXTERNAL = { ipv4: '198.51.100.8', ipv6: '2001:db8:5::8' } as const;
 const [SERVICE, OTHER_SERVICE] = [9, 10];
 
 let away: RoutedNetns, native: TestNode, tunnelled: TestNode, overlay: BpfObject, peers: TunnelPeers;
-const TUNNEL = { tunnel: true, tunnelIfindex: 99, tunnelMtu: 1450 } as const;
+const TUNNEL_PORT = 8472;
+const TUNNEL = { tunnel: true, tunnelIfindex: 99, tunnelMtu: 1450, tunnelPort: TUNNEL_PORT } as const;
 const OTHER_NODE = '192.0.2.2';
 
 before(async () => {
@@ -146,6 +147,16 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const stray = summed(BACKEND[family], ROUTER[family], payload([BACKEND_PORT, 1]));
         const strayed = away.run(() => peers.send(stray, 3001, OTHER_NODE)).frame;
         assert.equal(ends(strayed), ends(stray), 'what answers nothing is the host’s, as it came');
+      });
+
+      test('nobody is led to the port of the tunnel under the address of a node, there or back', () => {
+        const fate = protocol === 'udp' ? 'drop' : 'redirect';
+        const sent = ask(TUNNEL_PORT, { node: tunnelled });
+        assert.equal(sent.verdict, 'redirect');
+        const frame = summed(BACKEND[family], ROUTER[family], payload([BACKEND_PORT, portOf(sent)]));
+        assert.equal(away.run(() => peers.send(frame, 3001, OTHER_NODE)).verdict, fate);
+        tunnelled.maps.weir_lb_backends.update(encode(u32, 1), on.socket(BACKEND[family], TUNNEL_PORT, number));
+        assert.equal(ask(4003, { node: tunnelled }).verdict, fate);
       });
 
       test('a connection keeps its port; another, also one through another service, has another', () => {

@@ -96,6 +96,21 @@ for (const family of ['ipv4', 'ipv6'] as const satisfies Family[]) {
         }
       }));
 
+    test("a pod's address on what another device brought makes nobody that pod", () =>
+      withIngress(b, [{ identity: a.identity }], async () => {
+        const address = family === 'ipv4' ? `${a.ipv4}/32` : `${a.ipv6}/128 nodad`;
+        world.ip(`addr add ${address} dev lo`);
+        try {
+          const drops = async (): Promise<number> => (await node.counters())['ingress DROP_INVALID_SOURCE_IP'] ?? 0;
+          const before = await drops();
+          tryRun([...world.enter, 'ping', '-n', '-c', '1', '-W', '1', '-I', a[family], b[family]]);
+          assert.equal(await drops(), before + 1);
+          assert.deepEqual(await node.connections(), []);
+        } finally {
+          world.ip(`addr del ${address.split(' ')[0]!} dev lo`);
+        }
+      }));
+
     test("from the network, by the host's stack and by from_netdev", () =>
       withIngress(b, [{ identity: WORLD_IDENTITY[family] }], () => {
         assert.equal(pings(world, b[family]), true);
