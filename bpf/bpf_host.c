@@ -35,20 +35,34 @@ ALWAYS_INLINE bool is_ip(const struct packet *packet)
 	return packet->ether_type == bpf_htons(ETH_P_IP) || packet->ether_type == bpf_htons(ETH_P_IPV6);
 }
 
+/* IEEE 802.1Q: the part of a tag that names the VLAN. */
+#define VLAN_ID 0x0fff
+
+/*
+ * Of another link than the device itself: of a VLAN, whose own device sees the packet before or after. The tag stands beside the
+ * packet, and would go along with it. Priority tags (VLAN 0) are of no VLAN.
+ */
+ALWAYS_INLINE bool is_of_vlan(struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & VLAN_ID;
+}
+
 SEC("tc")
 int from_netdev(struct __sk_buff *skb)
 {
 	struct packet *packet = packet_of_device(skb, DIRECTION_INGRESS, HOOK_FROM_NETDEV);
 	const struct endpoint_info *local;
+	bool of_vlan;
 
 	if (!packet)
 		return NO_SCRATCH;
 	/* What is not for a pod of this node is the host's, and its stack's to refuse when it makes no sense. */
 	if (!is_ip(packet) || skb->pkt_type == PACKET_OTHERHOST || parse_addresses(skb, packet))
 		return TCX_NEXT;
-	local = local_endpoint(packet->family, &packet->flow.destination);
+	of_vlan = is_of_vlan(skb);
+	local = of_vlan ? NULL : local_endpoint(packet->family, &packet->flow.destination);
 	if (!is_pod(local)) {
-		int verdict = skb->pkt_type == PACKET_HOST ? translated(skb, packet) : NOT_A_SERVICE;
+		int verdict = skb->pkt_type == PACKET_HOST && !of_vlan ? translated(skb, packet) : NOT_A_SERVICE;
 
 		if (verdict != NOT_A_SERVICE)
 			return verdict;
@@ -79,7 +93,7 @@ int to_netdev(struct __sk_buff *skb)
 
 	if (!packet)
 		return NO_SCRATCH;
-	if ((masquerade_ipv4 || masquerade_ipv6) && is_ip(packet) && is_pods_to_world(skb, packet)) {
+	if ((masquerade_ipv4 || masquerade_ipv6) && is_ip(packet) && !is_of_vlan(skb) && is_pods_to_world(skb, packet)) {
 		int reason = masquerade(skb, packet);
 
 		if (reason != DROP_NONE)

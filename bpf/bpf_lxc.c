@@ -127,6 +127,9 @@ int from_container(struct __sk_buff *skb)
 
 	if (!packet)
 		return NO_SCRATCH;
+	/* A pod's link has no VLANs, and the tag would go along with the packet, out by whatever device. */
+	if (skb->vlan_present)
+		return drop(skb, packet, DROP_UNSUPPORTED_L2, 0);
 	if (packet->ether_type == bpf_htons(ETH_P_ARP))
 		return arp_from_container(skb, packet);
 	if (!is_ip(packet))

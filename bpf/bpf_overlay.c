@@ -41,7 +41,8 @@ int from_overlay(struct __sk_buff *skb)
 	if (!packet)
 		return NO_SCRATCH;
 	packet->identity = IDENTITY_HOST;
-	if (!is_ip(packet))
+	/* A tag would go along with the packet. */
+	if (!is_ip(packet) || skb->vlan_present)
 		return drop(skb, packet, DROP_UNSUPPORTED_L2, 0);
 	if (parse_addresses(skb, packet))
 		return drop(skb, packet, DROP_INVALID_PACKET, 0);

@@ -5,6 +5,7 @@ import { parseMac } from '../../agent/model/mac.ts';
 import { MARK_PROXY_EGRESS } from '../../bpf/gen/constants.ts';
 import { ethernet, ip, TCP } from './frame.ts';
 import { endpointMacs, TestNode, type EndpointPrograms } from './node.ts';
+import { runTagged } from './tagged.ts';
 
 const A = { id: 11, identity: 1011, ipv4: '10.0.0.11', ipv6: 'fd00::11' };
 const B = { id: 12, identity: 1012, ipv4: '10.0.0.12', ipv6: 'fd00::12' };
@@ -42,6 +43,23 @@ async function counted(run: () => void): Promise<string[]> {
 
 for (const family of ['ipv4', 'ipv6'] as const) {
   describe(`the way of a packet, ${family}`, () => {
+    test('a frame of a VLAN goes no way of a pod, and is left to the host by the devices', async () => {
+      const out = ip({ from: A[family], to: B[family], payload: syn() });
+      const fd = a.object.program('from_container').fd;
+      for (const tag of [7, 0x2000]) {
+        const moved = await counted(() => assert.equal(runTagged(fd, out, tag).verdict, 'drop'));
+        assert.deepEqual(moved, ['egress DROP_UNSUPPORTED_L2']);
+      }
+      b.allow({ direction: 'ingress' });
+      const frame = ip({ from: WORLD[family], to: B[family], payload: syn() });
+      const [from, to] = (['from_netdev', 'to_netdev'] as const).map((name) => node.host.program(name).fd);
+      assert.equal(runTagged(from!, frame, 7).verdict, 'next');
+      assert.equal(runTagged(from!, frame, 0x2000).verdict, 'redirect', 'a priority is no VLAN');
+      assert.equal(runTagged(to!, out, 7).verdict, 'next');
+      b.revoke({ direction: 'ingress' });
+      await node.forgetConnections();
+    });
+
     test("pod to pod: egress policy, the other pod's ingress policy, its MACs, its link", async () => {
       const frame = ip({ from: A[family], to: B[family], payload: syn() });
       assert.equal(a.run('from_container', frame).verdict, 'drop', 'B allows nothing');
