@@ -301,6 +301,16 @@ ALWAYS_INLINE bool opens_another(const struct packet *packet, const struct ct_en
 	return is_icmp(packet->family, packet->flow.protocol) && asks_echo(packet) != forward;
 }
 
+/*
+ * Whether the connection may have come to be for a service since it began: one that nobody answers, as when the service was
+ * not there yet. UDP would go on so for ever. Asked of every SYN, of others now and then.
+ */
+ALWAYS_INLINE bool may_be_for_service(const struct packet *packet, const struct ct_entry *entry)
+{
+	return !(entry->flags & CT_SEEN_REPLY) && packet->direction == entry->direction &&
+	       (opens_tcp(packet) || !ct_is_fresh(entry));
+}
+
 /* A known connection is not replaced by another of the same ports while both sides may speak on it. */
 ALWAYS_INLINE bool may_replace(const struct ct_entry *entry)
 {
@@ -388,7 +398,7 @@ ALWAYS_INLINE int judge(struct __sk_buff *skb, struct packet *packet, bool servi
 	}
 
 	entry = ct_find(packet);
-	if (services && (!entry || opens_another(packet, entry))) {
+	if (services && (!entry || opens_another(packet, entry) || may_be_for_service(packet, entry))) {
 		int reason = to_backend(skb, packet);
 
 		if (reason != DROP_NONE)

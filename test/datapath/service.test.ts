@@ -4,7 +4,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { parseAddress } from '../../agent/model/address.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
 import { LB_TERMINATING } from '../../bpf/gen/constants.ts';
-import { encode, lbMember, lbSocket, u32 } from '../../bpf/gen/structs.ts';
+import { ctEntry, decode, encode, lbMember, lbSocket, u32 } from '../../bpf/gen/structs.ts';
 import { checksum, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { TestNode, type EndpointPrograms, type Ran, type TestRule } from './node.ts';
 import * as on from './services.ts';
@@ -104,6 +104,27 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.notEqual(chosen(out(4201)), to, 'new ones go elsewhere');
         node.maps.weir_lb_backends.delete(encode(u32, id));
         assert.notEqual(chosen(out(4200, TCP.ack)), to, 'what is gone is gone');
+      });
+
+      test('a conversation that began before there was the service comes to it', async () => {
+        const { weir_lb_services: services, weir_ct4, weir_ct6 } = node.maps;
+        pod.allow({ direction: 'egress' });
+        for await (const { key } of services.entries()) services.delete(key);
+        const vip = hexOf(VIP[family]);
+        assert.equal(chosen(out(4300)), vip);
+        serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [1, 2] });
+        if (protocol === 'udp') {
+          assert.equal(chosen(out(4300)), vip, 'is not asked with every packet');
+          const map = family === 'ipv4' ? weir_ct4 : weir_ct6;
+          for await (const { key, value } of map.entries()) {
+            map.update(key, encode(ctEntry, { ...decode(ctEntry, value), touched: 0 }));
+          }
+        }
+        const sent = out(4300);
+        assert.notEqual(chosen(sent), vip);
+        const from = REMOTE[family].find((address) => hexOf(address) === chosen(sent))!;
+        assert.equal(ends(answer(from, 4300).frame), `${vip}:${SERVICE_PORT} ${hexOf(POD[family])}:4300`);
+        pod.revoke({ direction: 'egress' });
       });
 
       test('both backends get their share', () => {
