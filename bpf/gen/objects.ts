@@ -5,7 +5,7 @@ export const OBJECTS = {
   bpf_host: {
     file: 'bpf_host.o',
     programs: ['from_netdev', 'to_netdev', 'from_host', 'host_policy'],
-    maps: ['weir_event_accounts', 'weir_events', 'weir_policy', 'weir_policystats', 'weir_lb_affinity', 'weir_fragments', 'weir_nat', 'weir_lb_services', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_bandwidth', 'weir_revision'],
+    maps: ['weir_event_accounts', 'weir_events', 'weir_fragments', 'weir_policy', 'weir_policystats', 'weir_lb_affinity', 'weir_nat', 'weir_lb_services', 'weir_lxc', 'weir_ipcache', 'weir_tunnel', 'weir_nodes', 'weir_call_policy', 'weir_ct4', 'weir_ct6', 'weir_lb_backends', 'weir_lb_revnat', 'weir_lb_flows', 'weir_lb_asked', 'weir_lb_members', 'weir_lb_source_ranges', 'weir_lb_maglev', 'weir_lb_sock_peers', 'weir_lb_sock_flows', 'weir_non_masquerade', 'weir_metrics', 'weir_scratch', 'weir_node_config', 'weir_host_backends', 'weir_bandwidth', 'weir_revision'],
   },
   bpf_lxc: {
     file: 'bpf_lxc.o',
