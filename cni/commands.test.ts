@@ -83,10 +83,12 @@ const isError = (outcome: Outcome, code: number, text: RegExp): void => {
   assert.match(`${String(outcome.json['msg'])}\n${String(outcome.json['details'])}`, text);
 };
 
+const LIMITED = { runtimeConfig: { bandwidth: { egressRate: 1_000_000, egressBurst: 8000 } } };
+
 test('ADD asks the agent once and answers with interfaces, addresses, routes and DNS', async (t) => {
   const bed = new Bed(t);
   const agent = await bed.agent(t);
-  const config = { dns: { nameservers: ['10.0.0.53'] }, args: { labels: { app: 'web' } }, mtu: 1400 };
+  const config = { dns: { nameservers: ['10.0.0.53'] }, args: { labels: { app: 'web' } }, mtu: 1400, ...LIMITED };
   const args = 'IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_UID=u1';
   const { code, json } = await bed.run('ADD', config, { ...ENV, CNI_ARGS: args });
   assert.equal(code, 0);
@@ -118,6 +120,7 @@ test('ADD asks the agent once and answers with interfaces, addresses, routes and
     'k8s-uid': 'u1',
     labels: ['k8s:app=web'],
     mtu: 1400,
+    bandwidth: { egress: { 'bits-per-second': 1_000_000, 'burst-bytes': 1000 } },
     'sync-build-endpoint': true,
   });
 });

@@ -124,6 +124,8 @@ if (inOwnNetns(import.meta.filename)) {
       await using b = await TestPod.create(node, 12);
       const c = await TestPod.create(node, 13);
       for (const pod of [a, b, c]) await pod.install(ALLOW_ALL);
+      const limits = { egress: { rate: 1e9, depth: 1e9 } };
+      for (const pod of [a, b, c]) await node.endpoints.setBandwidth(pod.id, limits);
       const talk = await Conversation.start(a, b, formatAddress(b.ipv4), 8080);
       assert.equal(await c.pings('10.1.0.11'), true);
       node[Symbol.dispose]();
@@ -135,6 +137,12 @@ if (inOwnNetns(import.meta.filename)) {
       const itsOwn = /^(13|call 13|weir_policy_13|wr0{9}d|(route|lxc|ct) (10\.1\.0\.13|fd00:1::d).*)$/;
       assert.deepEqual(left.filter((text) => itsOwn.test(text)), []); // prettier-ignore
       assert.ok(left.includes('weir_policy_11') && left.includes('lxc 10.1.0.12'), left.join(', '));
+      assert.deepEqual([a, c].map(({ id }) => successor.endpoints.bandwidth(id)), [limits, {}]); // prettier-ignore
+      await successor.endpoints.remove(b.id, [b.ipv4]);
+      assert.deepEqual(successor.endpoints.bandwidth(b.id), {});
+      const states = await successor.catalogue.dump('weir_revision');
+      const limited = states.filter(({ value }) => value.includes('limited')).map(({ key }) => key);
+      assert.deepEqual(limited, [String(a.id)]);
       c.netns.close();
     });
 

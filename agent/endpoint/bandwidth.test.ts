@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { DEPTH, parseLimit, podBandwidth } from './bandwidth.ts';
+import { DEPTH, limitOf } from '../model/bandwidth.ts';
+import { parseLimit, podBandwidth } from './bandwidth.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { PodBandwidth } from './pod-directory.ts';
 import { openBench, type Bench } from './testing.ts';
@@ -148,6 +149,28 @@ describe('limits of endpoints', () => {
     await next.manager.activate();
     await turns();
     assert.deepEqual(next.datapath.limits.get(id), { egress: limit(30_000_000) });
+  });
+
+  test('what the runtime asks for holds where no Pod object says otherwise', async () => {
+    const asked = { ingress: limitOf(8_000_000, 500_000), egress: limitOf(1000, 2 ** 40) };
+    assert.deepEqual(asked, { ingress: { rate: 1e6, depth: 5e8 }, egress: { rate: 125, depth: 3.6e12 } });
+    const create = (containerId: string, podName: string, on = bench): Promise<Endpoint> =>
+      on.manager.create({
+        attachment: { containerId, containerIfName: 'eth0', netns: '/run/netns/c', namespace: 'shop', podName },
+        bandwidth: asked,
+      });
+    const { id } = await create('a', 'nobody');
+    assert.deepEqual(bench.datapath.limits.get(id), asked);
+    pod({ egress: '10M' });
+    const known = await create('b', 'web');
+    assert.deepEqual(bench.datapath.limits.get(known.id), { egress: limit(10_000_000) });
+    const next = await bench.restart({ bandwidthManager: false });
+    open.push(next);
+    await next.manager.restore();
+    await next.manager.activate();
+    const refused = await create('c', 'else', next);
+    assert.equal(next.datapath.limits.has(refused.id), false);
+    assert.match(next.reports.join(), /runtime asks for limits.*--enable-bandwidth-manager/);
   });
 
   test('without the bandwidth manager nothing is limited, and what was is no more', async () => {

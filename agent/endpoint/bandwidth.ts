@@ -1,4 +1,4 @@
-import { BANDWIDTH_DIRECTIONS, NO_LIMITS, sameLimits } from '../model/bandwidth.ts';
+import { BANDWIDTH_DIRECTIONS, limitOf, NO_LIMITS, sameLimits } from '../model/bandwidth.ts';
 import type { BandwidthLimit, BandwidthLimits } from '../model/bandwidth.ts';
 import { WeirError } from '../model/errors.ts';
 import { parseQuantity } from '../model/quantity.ts';
@@ -17,11 +17,8 @@ const ANNOTATIONS = {
 /** As Kubernetes has it: what is outside is a mistake, such as bytes for megabits. */
 const [LEAST_BITS, MOST_BITS] = [1e3, 1e15];
 
-/**
- * Longer than TCP's shortest retransmission timeout (200 ms): a sender that lost the end of a burst is silent for so long,
- * and still gets its rate on average, since so much is saved up meanwhile.
- */
-export const DEPTH = 250_000_000;
+const SWITCHED_OFF =
+  'the runtime asks for limits of bandwidth, and there are none (start the agent with --enable-bandwidth-manager)';
 
 /** The limits that a pod's annotations ask for. */
 export function podBandwidth(annotations: ReadonlyMap<string, string>): PodBandwidth {
@@ -32,8 +29,7 @@ export function podBandwidth(annotations: ReadonlyMap<string, string>): PodBandw
 /** @throws WeirError RESOURCE_INVALID naming pod and annotation */
 export function parseLimit(text: string, direction: Direction, pod: string): BandwidthLimit {
   const bits = parseQuantity(text);
-  if (bits !== undefined && bits >= LEAST_BITS && bits <= MOST_BITS)
-    return { rate: Math.floor(bits / 8), depth: DEPTH };
+  if (bits !== undefined && bits >= LEAST_BITS && bits <= MOST_BITS) return limitOf(bits);
   const wrong = bits === undefined ? 'is no quantity' : 'is not between 1k and 1P';
   throw new WeirError('RESOURCE_INVALID', `${JSON.stringify(text)} ${wrong}`, {
     object: `Pod ${pod}`,
@@ -46,12 +42,17 @@ export function parseLimit(text: string, direction: Direction, pod: string): Ban
  * Brings the kernel to the limits that the endpoint's Pod object asks for, at once. An annotation that cannot be read is told
  * and changes nothing; without a Pod object limits stay as they are, as labels do.
  *
+ * @param requested the limits of who has no Pod object
  * @throws WeirError of the kernel; what was in force then still is.
  */
-export function applyBandwidth(environment: EndpointEnvironment, endpoint: Endpoint): Promise<void> {
+export function applyBandwidth(
+  environment: EndpointEnvironment,
+  endpoint: Endpoint,
+  requested?: BandwidthLimits,
+): Promise<void> {
   return endpoint.exclusively(async () => {
     if (endpoint.isLeaving) return;
-    const wanted = wantedLimits(environment, endpoint);
+    const wanted = wantedLimits(environment, endpoint, requested);
     if (sameLimits(wanted, endpoint.bandwidth)) return;
     await environment.datapath.setBandwidth(endpoint.id, wanted);
     endpoint.bandwidth = wanted;
@@ -59,10 +60,18 @@ export function applyBandwidth(environment: EndpointEnvironment, endpoint: Endpo
   });
 }
 
-function wantedLimits(environment: EndpointEnvironment, endpoint: Endpoint): BandwidthLimits {
-  if (!environment.bandwidthManager) return NO_LIMITS;
+function wantedLimits(
+  environment: EndpointEnvironment,
+  endpoint: Endpoint,
+  requested: BandwidthLimits | undefined,
+): BandwidthLimits {
+  if (!environment.bandwidthManager) {
+    // Annotations are ignored in silence, but whoever set this up in the runtime counts on it.
+    if (requested !== undefined) tellFault(environment, endpoint, SWITCHED_OFF);
+    return NO_LIMITS;
+  }
   const pod = podOf(environment.labels, endpoint.attachment);
-  if (pod === undefined) return endpoint.bandwidth;
+  if (pod === undefined) return requested ?? endpoint.bandwidth;
   const faults: string[] = [];
   const limits = BANDWIDTH_DIRECTIONS.flatMap((direction): [Direction, BandwidthLimit][] => {
     const text = pod.bandwidth?.[direction];

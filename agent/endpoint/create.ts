@@ -1,6 +1,7 @@
 import type { Addressing } from '../ipam/ipam.ts';
 import { addressesOf } from '../ipam/ipam.ts';
 import { formatAddress, type Address } from '../model/address.ts';
+import type { BandwidthLimits } from '../model/bandwidth.ts';
 import type { EndpointId } from '../model/endpoint.ts';
 import { errorText, WeirError } from '../model/errors.ts';
 import type { Label } from '../model/labels.ts';
@@ -17,6 +18,8 @@ export interface CreateRequest {
   readonly addressing?: Addressing;
   /** Bytes; the node's when absent. */
   readonly mtu?: number;
+  /** Limits for what has no Pod object. */
+  readonly bandwidth?: BandwidthLimits;
   /** Labels of the request; undefined when it had none. */
   readonly labels?: readonly Label[];
   /** It is the node's health endpoint, which the agent makes for itself. */
@@ -85,7 +88,7 @@ export async function createEndpoint(
     onFailure('identity', () => forgetSubject(environment, endpoint));
     onFailure('ipcache', () => unpublish(environment, endpoint));
     await awaitPod(environment, endpoint, request);
-    await applyBandwidth(environment, endpoint);
+    await applyBandwidth(environment, endpoint, request.bandwidth);
     endpoint.become('waiting-to-regenerate', 'the link stands');
     endpoint.become('regenerating', 'first build');
     await changeIdentity(environment, endpoint, hooks);

@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointChangeRequest } from '../../agent/api/models.ts';
-import { parsePodArgs, podLabels, requestedIps, requestedMtu } from '../spec/args.ts';
+import { parsePodArgs, podLabels, requestedBandwidth, requestedIps, requestedMtu } from '../spec/args.ts';
 import { refuseUnsupported, type Attachment, type NetworkConfig } from '../spec/config.ts';
 import { sandboxOf, type Environment } from '../spec/environment.ts';
 import { CNI_CODE, CniError } from '../spec/error.ts';
@@ -46,6 +46,7 @@ function changeRequest(
   const labels = podLabels(config);
   const addressing = requestedIps(config);
   const mtu = requestedMtu(config);
+  const bandwidth = requestedBandwidth(config);
   return {
     'container-id': containerId,
     'container-interface-name': ifName,
@@ -56,6 +57,7 @@ function changeRequest(
     ...(labels.length > 0 && { labels }),
     ...(Object.keys(addressing).length > 0 && { addressing }),
     ...(mtu !== undefined && { mtu }),
+    ...(Object.keys(bandwidth).length > 0 && { bandwidth }),
     'sync-build-endpoint': true,
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parsePodArgs, podLabels, requestedIps, requestedMtu } from './args.ts';
+import { parsePodArgs, podLabels, requestedBandwidth, requestedIps, requestedMtu } from './args.ts';
 import { decodeConfig, type NetworkConfig } from './config.ts';
 import { CNI_CODE, CniError, type CniCode } from './error.ts';
 
@@ -87,5 +87,25 @@ test('the MTU is a number of bytes that a link can have', () => {
   assert.equal(requestedMtu(config({ mtu: 9000 })), 9000);
   for (const mtu of [67, 65536, 1500.5, '1500', -1]) {
     assert.throws(() => requestedMtu(config({ mtu })), fails(CNI_CODE.invalidConfig, /mtu is/));
+  }
+});
+
+test('bandwidth: rates of the capability in bits a second, bursts in bits', () => {
+  const bandwidth = (values: unknown) => requestedBandwidth(config({ runtimeConfig: { bandwidth: values } }));
+  assert.deepEqual(requestedBandwidth(config({})), {});
+  assert.deepEqual(bandwidth(null), {});
+  assert.deepEqual(bandwidth({ ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 8000 }), {});
+  assert.deepEqual(bandwidth({ ingressRate: 1000, egressRate: 10_000_000, egressBurst: 8001 }), {
+    ingress: { 'bits-per-second': 1000 },
+    egress: { 'bits-per-second': 10_000_000, 'burst-bytes': 1001 },
+  });
+  for (const [values, why] of [
+    [{ egressRate: 999 }, /runtimeConfig\.bandwidth\.egressRate/],
+    [{ ingressRate: '10M' }, /runtimeConfig\.bandwidth\.ingressRate/],
+    [{ ingressRate: 2e15 }, /runtimeConfig\.bandwidth\.ingressRate/],
+    [{ ingressRate: 1e6, ingressBurst: -1 }, /runtimeConfig\.bandwidth\.ingressBurst/],
+    ['10M', /runtimeConfig\.bandwidth/],
+  ] as const) {
+    assert.throws(() => bandwidth(values), fails(CNI_CODE.invalidConfig, why), JSON.stringify(values));
   }
 });

@@ -4,7 +4,16 @@
  */
 import type { NetworkConfig } from './config.ts';
 import { invalid } from './environment.ts';
-import { isObject, listField, objectField, pathOf, stringListField, wrongField, type Fields } from './fields.ts';
+import {
+  integerField,
+  isObject,
+  listField,
+  objectField,
+  pathOf,
+  stringListField,
+  wrongField,
+  type Fields,
+} from './fields.ts';
 
 /** Variables of CNI_ARGS that the plugin knows. */
 const KNOWN_ARGS = [
@@ -134,4 +143,33 @@ export function requestedMtu(config: NetworkConfig): number | undefined {
   if (mtu === undefined || mtu === 0) return undefined;
   if (Number.isInteger(mtu) && (mtu as number) >= 68 && (mtu as number) <= 65535) return mtu as number;
   throw wrongField('mtu', mtu, 'a whole number from 68 to 65535, or 0 for the default');
+}
+
+/** Bits a second, and bytes that may pass at once; the agent's choice where absent. */
+export interface RequestedLimit {
+  readonly 'bits-per-second': number;
+  readonly 'burst-bytes'?: number;
+}
+
+export interface RequestedBandwidth {
+  readonly ingress?: RequestedLimit;
+  readonly egress?: RequestedLimit;
+}
+
+/** As Kubernetes' annotations: what is outside is a mistake. */
+const [LEAST_RATE, MOST_RATE] = [1e3, 1e15];
+
+/** The capability `bandwidth`: rates in bits a second and bursts in bits, of which 0 is none. */
+export function requestedBandwidth(config: NetworkConfig): RequestedBandwidth {
+  const runtime = objectField(config.fields, 'runtimeConfig');
+  const fields = runtime && objectField(runtime, 'bandwidth');
+  if (fields === undefined) return {};
+  const limit = (direction: 'ingress' | 'egress'): RequestedBandwidth => {
+    if (fields.values[`${direction}Rate`] === 0) return {};
+    const rate = integerField(fields, `${direction}Rate`, LEAST_RATE, MOST_RATE);
+    const burst = integerField(fields, `${direction}Burst`, 0, Number.MAX_SAFE_INTEGER) ?? 0;
+    if (rate === undefined) return {};
+    return { [direction]: { 'bits-per-second': rate, ...(burst > 0 && { 'burst-bytes': Math.ceil(burst / 8) }) } };
+  };
+  return { ...limit('ingress'), ...limit('egress') };
 }

@@ -44,7 +44,16 @@ export interface EndpointChangeRequest {
   readonly 'network-namespace-path'?: string;
   /** Weir: MTU of the pod's interface in bytes; the node's when absent. */
   readonly mtu?: number;
+  /** Weir: limits of what has no Pod object to say them; `burst-bytes` is the agent's choice when absent. */
+  readonly bandwidth?: BandwidthRequest;
 }
+
+export interface BandwidthRequest {
+  readonly ingress?: BandwidthLimitRequest;
+  readonly egress?: BandwidthLimitRequest;
+}
+
+export type BandwidthLimitRequest = Pick<BandwidthLimitStatus, 'bits-per-second'> & Partial<BandwidthLimitStatus>;
 
 export interface EndpointDatapathConfiguration {
   readonly 'require-arp-passthrough'?: boolean;

@@ -47,6 +47,14 @@ export const addressPair = closed({
   'ipv6-pool-name': text,
 });
 
+const bandwidthLimit = {
+  ...closed({
+    'bits-per-second': { type: 'integer', minimum: 1e3, maximum: 1e15 },
+    'burst-bytes': { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+  }),
+  required: ['bits-per-second'],
+} as const;
+
 export const endpointChangeRequest = closed({
   id: index,
   'container-id': text,
@@ -72,6 +80,7 @@ export const endpointChangeRequest = closed({
   'network-namespace-path': { type: 'string', minLength: 1 },
   // Smallest MTU of IPv4 (RFC 791); IPv6 needs 1280, which the agent checks when it is served.
   mtu: { type: 'integer', minimum: 68, maximum: 65535 },
+  bandwidth: closed({ ingress: bandwidthLimit, egress: bandwidthLimit }),
 });
 
 export const endpointBatchDeleteRequest = {

@@ -100,6 +100,7 @@ describe('the API server', () => {
       'network-namespace-path': '/run/netns/x',
       'sync-build-endpoint': true,
       mtu: 1450,
+      bandwidth: { ingress: { 'bits-per-second': 1000 }, egress: { 'bits-per-second': 8000, 'burst-bytes': 1 } },
     };
     const answer = await server.inject({
       method: 'PUT',
@@ -119,6 +120,7 @@ describe('the API server', () => {
   for (const [what, method, url, payload, field, text] of [
     ['an unknown field', 'PUT', '/v1/endpoint/1', { 'container-idd': 'x' }, 'body.container-idd', /additional/],
     ['a wrong type', 'PUT', '/v1/endpoint/1', { mtu: '1500' }, 'body.mtu', /integer/],
+    ['a wrong rate', 'PUT', '/v1/endpoint/1', { bandwidth: { egress: { 'bits-per-second': 9 } } }, 'body.bandwidth.egress.bits-per-second', />= 1000/], // prettier-ignore
     ['a wrong state', 'PATCH', '/v1/endpoint/1', { state: 'running' }, 'body.state', /ready/],
     ['no body', 'PUT', '/v1/endpoint/1', undefined, 'body', /object/],
     ['a missing field', 'DELETE', '/v1/endpoint', {}, 'body.container-id', /required/],

@@ -6,6 +6,7 @@ import { requestedLabels } from '../../endpoint/endpoint-labels.ts';
 import type { EndpointManager } from '../../endpoint/manager.ts';
 import type { Addressing, Ipam } from '../../ipam/ipam.ts';
 import { parseAddress, type Address } from '../../model/address.ts';
+import { limitOf, type BandwidthLimit, type BandwidthLimits } from '../../model/bandwidth.ts';
 import { WeirError } from '../../model/errors.ts';
 import type { NodeKernel } from '../node-kernel.ts';
 import { policyMapUses, type PolicyMapUse } from '../policy-maps.ts';
@@ -175,12 +176,20 @@ function isSame(endpoint: Endpoint, request: models.EndpointChangeRequest, name:
 function createRequest(id: string, request: models.EndpointChangeRequest): CreateRequest {
   const labels = request.labels && requestedLabels(request.labels, 'body.labels');
   const addressing = request.addressing && readAddressing(request.addressing);
+  const bandwidth = request.bandwidth && readBandwidth(request.bandwidth);
   return {
     attachment: readAttachment(id, request),
     ...(labels && { labels }),
     ...(addressing && { addressing }),
     ...(request.mtu !== undefined && { mtu: request.mtu }),
+    ...(bandwidth && { bandwidth }),
   };
+}
+
+function readBandwidth({ ingress, egress }: models.BandwidthRequest): BandwidthLimits {
+  const read = (limit: models.BandwidthLimitRequest): BandwidthLimit =>
+    limitOf(limit['bits-per-second'], limit['burst-bytes']);
+  return { ...(ingress && { ingress: read(ingress) }), ...(egress && { egress: read(egress) }) };
 }
 
 function readAttachment(id: string, request: models.EndpointChangeRequest): Attachment {
