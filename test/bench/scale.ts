@@ -9,7 +9,7 @@ import { WeirNode } from '../harness/node.ts';
 import { Pod } from '../harness/pod.ts';
 import { waitFor } from '../harness/wait.ts';
 import { AgentProcess, type StartTimes } from './scale/agent-process.ts';
-import { KernelWatch } from './scale/kernel-watch.ts';
+import { ipcacheSize, KernelWatch } from './scale/kernel-watch.ts';
 import type { Sent } from './scale/load.ts';
 import { FULL, probePolicy, SimulatedCluster, SMALL, type ClusterSize } from './scale/objects.ts';
 import { percentile, type Bench } from './suite.ts';
@@ -264,12 +264,11 @@ class Scene implements AsyncDisposable {
     await this.#stack[Symbol.asyncDispose]();
   }
 
-  /** Resolves when the agent knows every endpoint of the other nodes. */
+  /** Resolves when the kernel knows every endpoint of the other nodes. */
   async #known(): Promise<void> {
+    const { bpfRoot } = this.#agent.node;
     const { endpoints } = this.#options.size;
-    await waitFor('all endpoints to be known', async () => (await this.#api.ips()).length >= 2 * endpoints, 60_000);
-    // To list them all is what has kept the agent longest; nobody else asks for that.
-    await this.#agent.longestStall();
+    await waitFor('all endpoints to be known', async () => (await ipcacheSize(bpfRoot)) >= 2 * endpoints, 60_000);
   }
 
   async #rest(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Looks into policy maps of an agent for what a change should have made of them. */
+/** Looks into an agent's maps in the kernel for what should have become of them. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { encodePolicyKey, isEntryOf } from '../../../agent/datapath/maps/policymap.ts';
 import { BpfMap } from '../../../agent/kernel/bpf-map.ts';
@@ -12,6 +12,14 @@ export interface Expected {
   readonly identity: number;
   readonly port: number;
   readonly present: boolean;
+}
+
+/** How many addresses and prefixes the kernel knows the identity of. */
+export async function ipcacheSize(bpfRoot: string): Promise<number> {
+  using map = BpfMap.openPinned(`${bpfRoot}/weir_ipcache`)!;
+  let size = 0;
+  for await (const _ of map.entries()) size++;
+  return size;
 }
 
 /** Milliseconds after which an expectation counts as failed, also on a machine that is busy with other things. */
