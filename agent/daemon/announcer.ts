@@ -42,6 +42,8 @@ export class Announcer {
   readonly #found = new Map<string, { readonly key: ObjectKey; readonly uid: string }>();
   /** The same where endpoints come in slices. */
   readonly #slices = new OwnSlices();
+  /** How often somebody else has deleted what stands of this node. */
+  #nodeAttempt = 0;
   #begun = false;
 
   constructor(options: AnnouncerOptions) {
@@ -80,6 +82,12 @@ export class Announcer {
     this.#tellNode();
     // Endpoints say where they are.
     for (const endpoint of this.#endpoints.values()) this.#tell(endpoint);
+  }
+
+  /** Somebody has deleted this node's CiliumNode. */
+  nodeLost(): void {
+    this.#nodeAttempt++;
+    if (this.#begun) this.#tellNode();
   }
 
   /** An endpoint is enforced as it is now. */
@@ -170,6 +178,7 @@ export class Announcer {
         health: { ipv4: '', ipv6: '', ...addressPair(own.health()) },
         ...(podCidrs !== undefined && { ipam: { podCIDRs: podCidrs.map(formatCidr) } }),
       },
+      ...(this.#nodeAttempt > 0 && { attempt: this.#nodeAttempt }),
     });
   }
 

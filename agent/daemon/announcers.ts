@@ -43,6 +43,11 @@ export class Announcers implements EndpointAnnouncer {
     this.#keys?.nodeChanged();
   }
 
+  /** Somebody has deleted this node's CiliumNode. */
+  nodeLost(): void {
+    this.#objects?.nodeLost();
+  }
+
   /** Not the health endpoint: of that the node tells. */
   setEndpoint(endpoint: Endpoint): void {
     if (endpoint.isHealth) return;

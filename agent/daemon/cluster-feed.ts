@@ -23,7 +23,7 @@ export interface ClusterRooms {
   /** Labels of this node's own object; none when there is no such object. */
   readonly setOwnLabels: (labels: ReadonlyMap<string, string>) => void;
   /** Absent where nobody is told of this node. */
-  readonly announcer?: Pick<Announcers, 'observe' | 'observeSlice' | 'setNodeObject'>;
+  readonly announcer?: Pick<Announcers, 'nodeLost' | 'observe' | 'observeSlice' | 'setNodeObject'>;
 }
 
 /** The service by which a cluster's own API is reached. */
@@ -32,6 +32,8 @@ const API_SERVICE = { namespace: 'default', name: 'kubernetes' } as const;
 /** Hands what other agents announce to the rooms that want it. */
 export class ClusterFeed {
   readonly #rooms: ClusterRooms;
+  /** Whether this node has a Node object. */
+  #belongs = false;
 
   constructor(rooms: ClusterRooms) {
     this.#rooms = rooms;
@@ -43,9 +45,11 @@ export class ClusterFeed {
     const { kind, name } = resource;
     const owner = resourceName(resource);
     if (kind === 'Node') this.#takeNode(resource, deleted);
-    else if (kind === 'CiliumNode')
+    else if (kind === 'CiliumNode') {
       nodes.set('custom-resource', name, deleted ? undefined : decodeCiliumNode(resource));
-    else if (kind === 'CiliumIdentity') {
+      // Of a node that is to leave the cluster nothing is told again: whoever cleans up after it would do so without end.
+      if (deleted && name === nodes.self && this.#belongs) this.#rooms.announcer?.nodeLost();
+    } else if (kind === 'CiliumIdentity') {
       this.#identity(identityId(Number(name)), deleted ? undefined : resource);
     } else if (kind === 'CiliumEndpoint') {
       const endpoint = deleted ? undefined : decodeCiliumEndpoint(resource);
@@ -74,6 +78,7 @@ export class ClusterFeed {
     const node = deleted ? undefined : decodeNode(resource);
     nodes.set('kubernetes', resource.name, node);
     if (resource.name !== nodes.self) return;
+    this.#belongs = node !== undefined;
     setOwnLabels(node?.labels ?? new Map());
     if (node !== undefined) announcer?.setNodeObject(resource.uid, node);
   }

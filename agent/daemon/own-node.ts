@@ -1,7 +1,7 @@
 import type { Node } from '../k8s/node.ts';
 import type { Addressing } from '../ipam/ipam.ts';
 import { addressEquals, type Address } from '../model/address.ts';
-import type { NodeAddress } from '../model/node.ts';
+import { nodeAddress, type NodeAddress } from '../model/node.ts';
 
 export interface OwnNodeOptions {
   readonly name: string;
@@ -52,8 +52,8 @@ export class OwnNode {
 
   /** By which other nodes reach this one. */
   address(): Address | undefined {
-    const internal = this.addresses().filter(({ type }) => type === 'InternalIP');
-    return (internal.find(({ address }) => address.family === 4) ?? internal[0])?.address;
+    const addresses = this.addresses();
+    return nodeAddress({ addresses }, 4) ?? nodeAddress({ addresses }, 6);
   }
 
   has(address: Address): boolean {

@@ -21,7 +21,7 @@ export interface ClusterNode {
 }
 
 /** The address by which other nodes reach a node: the internal one of the family, else the external one. */
-export function nodeAddress({ addresses }: ClusterNode, family: 4 | 6): Address | undefined {
+export function nodeAddress({ addresses }: Pick<ClusterNode, 'addresses'>, family: 4 | 6): Address | undefined {
   const ofFamily = addresses.filter(({ address }) => address.family === family);
   const found =
     ofFamily.find(({ type }) => type === 'InternalIP') ?? ofFamily.find(({ type }) => type === 'ExternalIP');

@@ -295,18 +295,22 @@ describe('a reflector', () => {
   test('a watch that used to say how far it is, and is silent, is given up sooner', async () => {
     const server = new ScriptedServer();
     server.answers.push(page(5, node('a', 1)));
-    const { clock, settle, end } = follow(server);
+    const { clock, settle, end, phases } = follow(server);
     await settle();
-    server.stream.send(bookmark(6));
+    // That all has been told is no promise of more.
+    server.stream.send(bookmark(6, { 'k8s.io/initial-events-end': 'true' }));
+    await settle();
+    await clock.advance(200_000);
+    assert.equal(server.streams.length, 1);
+    server.stream.send(bookmark(7));
     await settle();
     await clock.advance(180_000);
     assert.equal(server.streams.length, 1);
     await clock.advance(10_000);
     await settle();
-    await clock.advance(200);
-    await settle();
-    assert.equal(server.calls.at(-1), 'WATCH /api/v1/nodes resourceVersion=6');
+    assert.equal(server.calls.at(-1), 'WATCH /api/v1/nodes resourceVersion=7');
     assert.equal(server.streams.length, 2);
+    assert.ok(!phases.includes('failing'), 'the server may be well');
     await end();
   });
 

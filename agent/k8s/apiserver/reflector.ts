@@ -233,14 +233,16 @@ export class Reflector {
         heard = clock.now();
         messages += batch.length;
         for (const message of batch) this.#message(message, apiVersion, list);
-        bookmarks ||= batch.some(({ type }) => type === 'BOOKMARK');
+        bookmarks ||= batch.some(({ type, object }) => type === 'BOOKMARK' && !endsList(object));
         if (this.#listed) this.#attempts = 0;
       }
     } finally {
       cancel();
     }
-    if (this.#interrupt.signal.aborted)
-      throw new WeirError('KUBERNETES_UNREACHABLE', 'the connection is silent', { object: this.kind });
+    // Whether the server is away as well, the next watch tells.
+    const interrupted = this.#interrupt.signal.aborted;
+    if (interrupted && bookmarks && clock.now() - heard > BOOKMARK_SILENCE_MS) return;
+    if (interrupted) throw new WeirError('KUBERNETES_UNREACHABLE', 'the connection is silent', { object: this.kind });
     if (signal.aborted) return;
     if (telling()) {
       // Pages are understood by every server, and by whatever stands before it.
@@ -277,9 +279,8 @@ export class Reflector {
     const metadata = isRecord(object['metadata']) ? object['metadata'] : {};
     const version = textOf(metadata['resourceVersion']);
     if (version === undefined) return;
-    const annotations = isRecord(metadata['annotations']) ? metadata['annotations'] : {};
     if (list === undefined || this.#listed) this.#mirror.bookmark(version);
-    else if (annotations[INITIAL_EVENTS_END] === 'true') {
+    else if (endsList(object)) {
       list.finish(version);
       this.#known(apiVersion);
       this.#options.onState({ phase: 'watching' });
@@ -303,6 +304,10 @@ function needsList(error: unknown): boolean {
 
 /** What Kubernetes itself brings is never missing. */
 const BUILT_IN: ReadonlySet<string> = new Set(['', 'discovery.k8s.io', 'networking.k8s.io']);
+
+/** Whether a bookmark says that all that existed has been told. Servers on which nothing happens may send no others. */
+const endsList = (bookmark: JsonObject): boolean =>
+  recordOf(recordOf(bookmark['metadata'])['annotations'])[INITIAL_EVENTS_END] === 'true';
 
 /** Versions of a definition that are served, when all of them are of those that nobody here can read. */
 function foreignVersions(definition: JsonObject, known: readonly string[]): string | undefined {
