@@ -103,6 +103,21 @@ describe('operator', () => {
     assert.deepEqual(left?.metadata.labels, labels);
   });
 
+  test('takes the taint of nodes away whose agent is there, and no other', async () => {
+    const other = { key: 'other', effect: 'NoSchedule' };
+    const taints = [{ key: 'node.cilium.io/agent-not-ready', effect: 'NoExecute' }, other];
+    const left = (node: string): readonly unknown[] => listAt(cluster.get('v1/nodes', node), 'spec', 'taints');
+    for (const crd of CUSTOM_RESOURCE_DEFINITIONS) cluster.apply(crd);
+    for (const name of ['early', 'ready']) {
+      const spec = name === 'ready' ? { addresses: [{ type: 'InternalIP', ip: '192.0.2.1' }] } : {};
+      cluster.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name }, spec: { taints } });
+      cluster.apply({ apiVersion: 'cilium.io/v2', kind: 'CiliumNode', metadata: { name }, spec });
+    }
+    start('one');
+    await waitFor('the taint to be gone', () => left('ready').length === 1);
+    assert.deepEqual([left('ready'), left('early')], [[other], taints]);
+  });
+
   test('says of each policy whether it is valid, and why not', async () => {
     start('one');
     await waitFor('the definitions', () =>

@@ -16,6 +16,7 @@ import { KvstoreIdentityGc } from './gc/kvstore-identities.ts';
 import { KvstoreHeartbeat } from './kvstore-heartbeat.ts';
 import { LeaderElection } from './leader-election.ts';
 import { createMetrics, type OperatorMetrics } from './metrics.ts';
+import { NodeTaints } from './node-taints.ts';
 import { PolicyStatus } from './policy-status.ts';
 import { registerDefinitions } from './register-definitions.ts';
 import { EndpointSlices } from './slices/endpoint-slices.ts';
@@ -110,6 +111,7 @@ export class Operator {
       ...(nodeGcMs > 0 ? [new NodeGc(context, nodeGcMs)] : []),
       ...(config.clusterPool === undefined ? [] : [new ClusterPool(context, config.clusterPool, config.namespace)]),
       ...(config.slices === undefined ? [] : [new EndpointSlices(context, config.slices)]),
+      new NodeTaints(context),
       new PolicyStatus(context, { ...DEFAULT_DECODE_OPTIONS, ...config.decode, clusterName }),
     ];
   }

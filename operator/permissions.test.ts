@@ -78,8 +78,10 @@ describe('permissions', () => {
     const contradiction = { endpointSelector: {}, ingress: [{ fromEntities: ['host'], fromCIDR: ['10.0.0.0/8'] }] };
     cluster.apply(cilium('CiliumNetworkPolicy', 'bad', { spec: contradiction }));
     cluster.apply(cilium('CiliumClusterwideNetworkPolicy', 'bad', { spec: contradiction }));
-    cluster.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'a' } });
-    for (const name of ['a', 'b']) cluster.apply(cilium('CiliumNode', name, { spec: {} }));
+    const taints = [{ key: 'node.cilium.io/agent-not-ready', value: 'true', effect: 'NoExecute' }];
+    cluster.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'a' }, spec: { taints } });
+    const addresses = [{ type: 'InternalIP', ip: '192.0.2.1' }];
+    for (const name of ['a', 'b']) cluster.apply(cilium('CiliumNode', name, { spec: { addresses } }));
     await waitFor(
       'pod CIDRs',
       () => listAt(cluster.get('cilium.io/v2/ciliumnodes', 'a'), 'spec', 'ipam', 'podCIDRs').length > 0,
