@@ -65,10 +65,35 @@ if (inOwnNetns(import.meta.filename)) {
       await links.removeLink('up0');
     });
 
+    test('a network that pods of other nodes come by, though answers go through the tunnel, is filtered loosely', async () => {
+      using links = Rtnetlink.open();
+      uplink(links);
+      const routing = { ...OPTIONS.routing, mode: 'tunnel' } as const;
+      const set = (all: number, own: number): string => {
+        writeSysctl('ipv4/conf/all/rp_filter', all);
+        writeSysctl('ipv4/conf/up0/rp_filter', own);
+        setUpNode({ ...OPTIONS, routing, podCidrs: OPTIONS.podCidrs.slice(0, 1) });
+        return readSysctl('ipv4/conf/up0/rp_filter');
+      };
+      assert.deepEqual([set(0, 0), set(0, 1), set(1, 0), set(1, 2)], ['0', '2', '2', '2']);
+      writeSysctl('ipv4/conf/up0/rp_filter', 1);
+      setUpNode(OPTIONS);
+      assert.equal(readSysctl('ipv4/conf/up0/rp_filter'), '1', 'where packets are routed it is nobody’s business');
+      await tearDownNode();
+      await links.removeLink('up0');
+    });
+
     test('a device that does not exist is a fault of the configuration', () => {
       assert.throws(() => setUpNode({ ...OPTIONS, devices: ['nowhere0'] }), {
         code: 'CONFIG_INVALID',
         field: '--devices',
+      });
+    });
+
+    test('nor is one without Ethernet headers, which programs would misread', () => {
+      assert.throws(() => setUpNode({ ...OPTIONS, devices: ['lo'] }), {
+        code: 'CONFIG_INVALID',
+        message: /lo has no Ethernet headers/,
       });
     });
   });

@@ -44,7 +44,7 @@ const DEFAULT_MTU = 1500;
  * Makes the agent's network namespace a router for pods: `weir_host`, forwarding, and a route that refuses what goes to
  * pod addresses nobody has. Idempotent.
  *
- * @throws WeirError CONFIG_INVALID for a device that does not exist; KernelError
+ * @throws WeirError CONFIG_INVALID for a device that does not exist, or is no Ethernet; KernelError
  */
 export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
   using links = Rtnetlink.open();
@@ -56,6 +56,7 @@ export function setUpNode(options: NodeNetworkOptions): NodeNetwork {
     devices.map(({ name }) => name),
     families,
   );
+  if (options.routing.mode === 'tunnel') devices.forEach(({ name }) => letPodsInBy(name));
   routeToProxies(links, families);
   const tunnel = setUpTunnel(links, options.routing, mtu);
   const host = hostDevice(links, mtu);
@@ -122,6 +123,17 @@ function hostDevice(links: Rtnetlink, mtu: number): Link {
 }
 
 function networkDevices(links: Rtnetlink, names: readonly string[]): readonly Link[] {
+  const devices = namedOrDefault(links, names);
+  const other = devices.find(({ ethernet }) => !ethernet);
+  if (other === undefined) return devices;
+  // Programs read Ethernet headers: elsewhere they would take what the sender likes for an address.
+  throw new WeirError('CONFIG_INVALID', `the network interface ${other.name} has no Ethernet headers`, {
+    field: '--devices',
+    remedy: 'name the interfaces to the network that have, with --devices',
+  });
+}
+
+function namedOrDefault(links: Rtnetlink, names: readonly string[]): readonly Link[] {
   if (names.length === 0) {
     const indexes = new Set(
       ([4, 6] as const).flatMap((family) =>
@@ -151,6 +163,16 @@ function setUpForwarding(devices: readonly string[], families: ReadonlySet<4 | 6
   if (families.has(4)) writeSysctl('ipv4/conf/all/forwarding', 1);
   // For pods' links: the datapath has checked the source address, and by a better rule than the routing table.
   writeSysctl('ipv4/conf/default/rp_filter', 0);
+}
+
+/**
+ * A pod speaks to another node's host by the network, whose answer goes through the tunnel: to strict reverse-path filtering
+ * such a packet has come by the wrong way. The loose kind asks only whether there is one; of a device's setting and that for
+ * all, the higher number holds.
+ */
+function letPodsInBy(device: string): void {
+  const [own, all] = [device, 'all'].map((name) => readIfThere(`ipv4/conf/${name}/rp_filter`));
+  if (own !== '2' && (own === '1' || all === '1')) writeSysctl(`ipv4/conf/${device}/rp_filter`, 2);
 }
 
 function readIfThere(name: SysctlName): string | undefined {

@@ -41,6 +41,7 @@ test('a veth pair is made with its peer in another namespace, and goes with one 
       mtu: 1400,
       up: true,
       carrier: true,
+      ethernet: true,
       kind: 'veth',
       peerIndex: right.index,
       vxlanPort: undefined,

@@ -11,6 +11,8 @@ import { attribute, messageBody, nested, RTM } from './rtnl-message.ts';
 export interface Link {
   readonly index: IfIndex;
   readonly name: string;
+  /** Whether packets on it have Ethernet headers (ARPHRD_ETHER); those of tunnels may begin with IP. */
+  readonly ethernet: boolean;
   /** Absent for devices without hardware addresses, such as tunnels. */
   readonly mac: Mac | undefined;
   readonly mtu: number;
@@ -152,6 +154,8 @@ export function getLink(link?: IfIndex | string): NetlinkRequest {
 }
 
 const LINK_HEADER = 16;
+/** `ifi_type` of struct ifinfomsg. */
+const LINK_TYPE = { offset: 2, ethernet: 1 } as const;
 
 /** Reads an RTM_NEWLINK body. */
 export function parseLinkMessage(body: Buffer): Link {
@@ -179,6 +183,7 @@ export function parseLinkMessage(body: Buffer): Link {
   return {
     index: ifIndex(header.index ?? 0),
     name: found.name,
+    ethernet: body.readUInt16LE(LINK_TYPE.offset) === LINK_TYPE.ethernet,
     mac: found.mac,
     mtu: found.mtu,
     up: header.flags?.up === true,
