@@ -12,7 +12,10 @@
 #include "scratch.h"
 #include "sockets.h"
 
-/* Ports that are tried for a new connection. A destination may have NAT_PORTS; most are free, or there are too few of them. */
+/*
+ * Ports that are tried for a new connection; when none of them is free, as many again for one that may as well be. A destination
+ * may have NAT_PORTS; most are free, or there are too few of them.
+ */
 #define NAT_TRIES 64
 /* Prime to NAT_PORTS (4536 = 2^3 * 3^4 * 7), so that no port is tried twice; far apart, for what is taken stands together. */
 #define NAT_STRIDE 1999
@@ -118,13 +121,27 @@ OUT_OF_LINE int nat_find(const struct packet *packet NONNULL, __u16 service, str
 	return 1;
 }
 
-/* Frees the port of a connection whose time is over. Of all who find it so, one is told that it did. */
-ALWAYS_INLINE bool nat_free(const struct nat_key *key)
+/* For how long after its last packet a connection that was never answered keeps a port that somebody else needs. */
+#define NAT_PATIENCE_SECONDS 5
+
+/* Whether nobody has answered the connection, and it said nothing more: of a flood, rather than of a client. */
+ALWAYS_INLINE bool nat_is_forlorn(const struct nat_entry *in, __u8 protocol)
+{
+	__u64 last_packet = in->expires - ct_lifetime(protocol, in->flags);
+
+	return !(in->flags & (CT_SEEN_REPLY | CT_SEEN_NON_SYN)) && last_packet + NAT_PATIENCE_SECONDS * NANOSECONDS < clock();
+}
+
+/*
+ * Frees the port of a connection whose time is over, or in need of one that may as well be. Of all who find it so, one is told
+ * that it did.
+ */
+ALWAYS_INLINE bool nat_free(const struct nat_key *key, bool in_need)
 {
 	struct nat_entry *in = bpf_map_lookup_elem(&weir_nat, key);
 	__u64 expires;
 
-	if (!in || nat_is_alive(in))
+	if (!in || (nat_is_alive(in) && !(in_need && nat_is_forlorn(in, key->protocol))))
 		return false;
 	expires = in->expires;
 	if (__sync_val_compare_and_swap(&in->expires, expires, expires + 1) != expires)
@@ -140,7 +157,7 @@ OUT_OF_LINE int nat_claim(struct __sk_buff *skb, __u8 family, struct nat_claim *
 	nat_in_key(&claim->key, family, &claim->answer);
 	if (!bpf_map_update_elem(&weir_nat, &claim->key, &claim->in, BPF_NOEXIST))
 		return 1;
-	return nat_free(&claim->key) && !bpf_map_update_elem(&weir_nat, &claim->key, &claim->in, BPF_NOEXIST);
+	return nat_free(&claim->key, claim->in_need) && !bpf_map_update_elem(&weir_nat, &claim->key, &claim->in, BPF_NOEXIST);
 }
 
 ALWAYS_INLINE void nat_fill_claim(struct nat_claim *claim, const struct packet *packet, __u16 service,
@@ -190,7 +207,8 @@ OUT_OF_LINE int nat_take(struct __sk_buff *skb, const struct packet *packet NONN
 	claim = &slot->claim;
 	nat_fill_claim(claim, packet, service, from);
 	place = nat_first_place(claim, packet, service);
-	for (int i = 0; i < NAT_TRIES && !taken; i++) {
+	for (int i = 0; i < 2 * NAT_TRIES && !taken; i++) {
+		claim->in_need = i >= NAT_TRIES;
 		claim->answer.destination_port = bpf_htons(NAT_FIRST_PORT + place);
 		taken = nat_claim(skb, packet->family, claim);
 		place = (place + NAT_STRIDE) % NAT_PORTS;

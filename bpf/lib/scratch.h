@@ -23,6 +23,7 @@ struct nat_claim {
 	struct nat_key   key;
 	struct nat_entry in;
 	struct nat_entry out;
+	bool             in_need; /* no port was free */
 };
 
 struct scratch {

@@ -40,11 +40,12 @@ export const later = (): bigint => process.hrtime.bigint() + 3_600_000_000_000n;
 /** Seconds that an entry still lives. */
 export const lifetime = ({ entry }: Translation): number => Number(entry.expires - process.hrtime.bigint()) / 1e9;
 
-/** Makes every port towards a destination somebody else's, until `expires`. */
+/** Makes every port towards a destination somebody else's, until `expires`. @param flags enum ct_flags */
 export async function takeAllPorts(
   node: TestNode,
   to: { readonly address: string; readonly port: number; readonly protocol: number; readonly node: string },
   expires: bigint,
+  flags = 0,
 ): Promise<void> {
   const { family, bytes } = parseAddress(to.address);
   const other = parseAddress(family === 4 ? '10.9.9.9' : 'fd09::9').bytes;
@@ -60,7 +61,7 @@ export async function takeAllPorts(
   const values: Uint8Array[] = [];
   for (let i = 0; i < NAT_PORTS; i++) {
     keys.push(encode(natKey, { ...key, protocol: to.protocol, localPort: NAT_FIRST_PORT + i }));
-    values.push(encode(natEntry, { expires, addr: other, port: 1, service: 0, touched: 0, flags: 0 }));
+    values.push(encode(natEntry, { expires, addr: other, port: 1, service: 0, touched: 0, flags }));
   }
   await node.maps.weir_nat.updateBatch(Buffer.concat(keys), Buffer.concat(values));
 }

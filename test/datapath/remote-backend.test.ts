@@ -5,7 +5,13 @@ import type { BpfObject } from '../../agent/kernel/bpf-object.ts';
 import { parseAddress } from '../../agent/model/address.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
 import { writeBpfOverlayConfig } from '../../bpf/gen/config.ts';
-import { IPCACHE_STATIC_BITS, IPCACHE_TUNNEL, LB_NODE_PORT, NAT_FIRST_PORT } from '../../bpf/gen/constants.ts';
+import {
+  CT_SEEN_REPLY,
+  IPCACHE_STATIC_BITS,
+  IPCACHE_TUNNEL,
+  LB_NODE_PORT,
+  NAT_FIRST_PORT,
+} from '../../bpf/gen/constants.ts';
 import { encode, endpointKey, ipcacheInfo, ipcacheKey, nodeConfig, nodeInfo, u32 } from '../../bpf/gen/structs.ts';
 import { checksum, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import * as nat from './nat-entries.ts';
@@ -216,6 +222,18 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.deepEqual(await drops(() => ask(4004)), ['ingress DROP_NO_MAPPING']);
         on.backend(native, 1, NOWHERE[family], number);
         assert.deepEqual(await drops(() => ask(4005)), ['ingress DROP_FIB_LOOKUP']);
+      });
+
+      test('a flood that nobody answers keeps no port from a client', async () => {
+        const to = { address: BACKEND[family], port: BACKEND_PORT, protocol: number, node: NODE[family] };
+        const seconds = (left: number): bigint => process.hrtime.bigint() + BigInt(left) * 1_000_000_000n;
+        // Unanswered, both protocols' connections live for a minute: these sent their last packet 40 seconds ago.
+        await nat.takeAllPorts(native, to, seconds(20));
+        assert.equal(ask(4012).verdict, 'redirect');
+        const [first, ...more] = await nat.translations(native, 'out');
+        assert.deepEqual([first!.key.localPort, more], [4012, []]);
+        await nat.takeAllPorts(native, to, seconds(20), CT_SEEN_REPLY);
+        assert.deepEqual(await drops(() => ask(4013)), ['ingress DROP_NO_MAPPING'], 'what was answered does');
       });
 
       test('an answer of a service that is gone is dropped', async () => {
