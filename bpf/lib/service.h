@@ -118,7 +118,10 @@ OUT_OF_LINE int rewrite_end(struct __sk_buff *skb, const struct packet *packet N
 	return DROP_NONE;
 }
 
-/* The backend that the connection has already. One that is going keeps it, but gets no other of the same ports. */
+/*
+ * The backend that the connection has already. One that is going keeps it, but gets no other of the same ports. Other protocols
+ * do not tell where one begins, and some clients never change their port: they leave a backend that does not answer.
+ */
 ALWAYS_INLINE const struct lb_socket *kept_backend(const struct lb_flow_key *flow, bool opens)
 {
 	const __u32 *id = bpf_map_lookup_elem(&weir_lb_flows, flow);
@@ -127,7 +130,9 @@ ALWAYS_INLINE const struct lb_socket *kept_backend(const struct lb_flow_key *flo
 	if (!id)
 		return NULL;
 	backend = bpf_map_lookup_elem(&weir_lb_backends, id);
-	return backend && opens && backend->state != LB_ACTIVE ? NULL : backend;
+	if (!backend || backend->state == LB_ACTIVE)
+		return backend;
+	return opens || (backend->protocol != IPPROTO_TCP && backend->state == LB_UNREADY) ? NULL : backend;
 }
 
 ALWAYS_INLINE const struct lb_socket *chosen_backend(struct lb_service_key *key, const struct lb_service *service,

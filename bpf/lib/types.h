@@ -366,7 +366,7 @@ _Static_assert(sizeof(struct lb_socket) == 24, "");
 enum lb_state {
 	LB_ACTIVE      = 0,
 	LB_TERMINATING = 1, /* keeps the connections that it has */
-	LB_UNREADY     = 2, /* likewise */
+	LB_UNREADY     = 2, /* likewise, TCP's */
 };
 
 /* weir_lb_flows: where a connection through a frontend went. */

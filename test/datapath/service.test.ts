@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { parseAddress } from '../../agent/model/address.ts';
 import { PROTOCOL } from '../../agent/model/port.ts';
-import { LB_TERMINATING } from '../../bpf/gen/constants.ts';
+import { LB_TERMINATING, LB_UNREADY } from '../../bpf/gen/constants.ts';
 import { ctEntry, decode, encode, lbMember, lbSocket, u32 } from '../../bpf/gen/structs.ts';
 import { checksum, ip, quoteOf, TCP, type Payload } from './frame.ts';
 import { TestNode, type EndpointPrograms, type Ran, type TestRule } from './node.ts';
@@ -104,6 +104,14 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         assert.notEqual(chosen(out(4201)), to, 'new ones go elsewhere');
         node.maps.weir_lb_backends.delete(encode(u32, id));
         assert.notEqual(chosen(out(4200, TCP.ack)), to, 'what is gone is gone');
+      });
+
+      test('what has no beginning leaves a backend that is not ready', () => {
+        const to = chosen(out(4250));
+        const id = REMOTE[family].map(hexOf).indexOf(to) + 1;
+        backend(id, REMOTE[family][id - 1]!, number, LB_UNREADY);
+        serve({ address: VIP[family], protocol: number, id: SERVICE, backends: [3 - id] });
+        assert.equal(chosen(out(4250, TCP.ack)) === to, protocol === 'tcp');
       });
 
       test('a conversation that began before there was the service comes to it', async () => {
