@@ -87,7 +87,7 @@ const bookmark = (version: number, annotations = {}): WatchMessage => ({
   object: { metadata: { resourceVersion: String(version), annotations } },
 });
 
-function follow(server: ScriptedServer, kind: 'Node' | 'CiliumCIDRGroup' = 'Node') {
+function follow(server: ScriptedServer, kind: 'Node' | 'CiliumCIDRGroup' | 'ClusterNetworkPolicy' = 'Node') {
   const clock = new ManualClock();
   const state = new Map<string, string>();
   const phases: string[] = [];
@@ -332,9 +332,31 @@ describe('a reflector', () => {
     ]);
     assert.equal(phases.at(-1), 'absent');
     server.calls.length = 0;
-    await clock.advance(15_000);
+    await clock.advance(200);
     await settle();
     assert.equal(server.calls[0], 'WATCH /apis/cilium.io/v2/ciliumcidrgroups');
+    await end();
+  });
+
+  test('a kind that most clusters never define is looked for rarely, once it has been away for long', async () => {
+    const server = new ScriptedServer();
+    const missing = new ApiRefusal('GET', 404, {});
+    server.watch = () => {
+      throw missing;
+    };
+    server.answers.push(missing);
+    const { clock, settle, end } = follow(server, 'ClusterNetworkPolicy');
+    await settle();
+    const look = async (ms: number): Promise<number> => {
+      server.answers.push(missing);
+      await clock.advance(ms);
+      await settle();
+      return server.calls.length;
+    };
+    for (let ms = 200; ms < 120_000; ms *= 2) await look(ms);
+    const before = server.calls.length;
+    assert.equal(await look(119_999), before);
+    assert.equal(await look(1), before + 1);
     await end();
   });
 

@@ -3,6 +3,7 @@ import type { Clock } from '../../model/clock.ts';
 import { WeirError } from '../../model/errors.ts';
 import type { ResourceEvent, ResourceKind } from '../../model/resource.ts';
 import { apiVersions, collectionPath, KINDS } from '../kinds.ts';
+import { CILIUM_GROUP } from '../crds/definition.ts';
 import { isRecord } from '../object-meta.ts';
 import { ApiRefusal, isRefusal, type ApiServer, type JsonObject, type Query, type WatchMessage } from './client.ts';
 import { Mirror, type MirrorIssue, type MirrorList } from './mirror.ts';
@@ -47,6 +48,12 @@ const BOOKMARK_SILENCE_MS = 180_000;
 
 /** Longest silence of a watch that has yet to tell what exists: who does not know that way says nothing at its end, in milliseconds. */
 const LIST_SILENCE_MS = 30_000;
+
+/**
+ * Longest wait between looks for a kind that most clusters never define, in milliseconds: all nodes ask. Those of cilium.io are
+ * defined as soon as an operator runs.
+ */
+const ABSENT_MS = 120_000;
 
 /** How often silence is looked at, in milliseconds. */
 const LOOK_MS = 10_000;
@@ -131,7 +138,9 @@ export class Reflector {
     this.#synced();
     onState({ phase: 'absent' });
     this.#attempts++;
-    await this.#pause(undefined, signal);
+    const { clock, random } = this.#options;
+    const longest = KINDS[this.kind].group === CILIUM_GROUP ? undefined : ABSENT_MS;
+    await delay(clock, retryDelay(undefined, this.#attempts, random(), longest), signal);
   }
 
   /**

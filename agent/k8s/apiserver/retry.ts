@@ -11,9 +11,10 @@ const LONGEST_MS = 15_000;
  * Milliseconds to wait after the `attempts`-th failure in a row (1 is the first): at least what the server asked for.
  *
  * @param random a number in [0, 1)
+ * @param longest milliseconds, but for what the server asks for
  */
-export function retryDelay(error: unknown, attempts: number, random: number): number {
-  const raw = Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.max(0, attempts - 1));
+export function retryDelay(error: unknown, attempts: number, random: number, longest = LONGEST_MS): number {
+  const raw = Math.min(longest, FIRST_MS * 2 ** Math.max(0, attempts - 1));
   const asked = error instanceof ApiRefusal ? (error.retryAfterMs ?? 0) : 0;
   return asked + Math.round(raw * (1 - 0.5 * random));
 }

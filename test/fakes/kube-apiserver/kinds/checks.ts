@@ -15,6 +15,7 @@ const CHECKS: Readonly<Record<string, Check | undefined>> = {
   '/Pod': pod,
   '/Service': service,
   '/Node': node,
+  '/Event': event,
   'networking.k8s.io/NetworkPolicy': networkPolicy,
   'coordination.k8s.io/Lease': lease,
   'discovery.k8s.io/EndpointSlice': endpointSlice,
@@ -105,6 +106,14 @@ function node(object: KubeObject, old: KubeObject | undefined): StatusCause[] {
         'Forbidden: node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)',
     });
   return found;
+}
+
+/** An event lives in the namespace of what it is about; those about what is in none, in one of these two. */
+function event(object: KubeObject): StatusCause[] {
+  const home = object.metadata.namespace ?? '';
+  const about = textAt(object, 'involvedObject', 'namespace');
+  const fits = about === '' ? ['', 'default', 'kube-system'].includes(home) : about === home;
+  return fits ? [] : [wrong('involvedObject.namespace', about, 'does not match event.namespace')];
 }
 
 function isCidr(text: unknown): boolean {
