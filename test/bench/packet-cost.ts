@@ -6,8 +6,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { BandwidthMap } from '../../agent/datapath/maps/bandwidth.ts';
+import { RevisionMap } from '../../agent/datapath/maps/revision.ts';
 import { BpfObject } from '../../agent/kernel/bpf-object.ts';
 import { programTestRun } from '../../agent/kernel/test-run.ts';
+import { limitOf, NO_LIMITS } from '../../agent/model/bandwidth.ts';
+import { endpointId } from '../../agent/model/endpoint.ts';
 import { DIRECTION_EGRESS } from '../../bpf/gen/constants.ts';
 import { MAPS, type MapName } from '../../bpf/gen/maps.ts';
 import { compileBpf } from '../../hack/bpf-compile.ts';
@@ -154,6 +158,9 @@ export const bench: Bench = {
     node.traced(true);
     meter.row('established, traced at medium aggregation', sends(a, ESTABLISHED));
     node.traced(false);
+    limitEgress(node, A.id, true);
+    meter.row('established, with a limit of bandwidth', sends(a, ESTABLISHED));
+    limitEgress(node, A.id, false);
     meter.row('judged: ipcache and policy, not tracked', (family) => sends(a, UNTRACKED[family])(family));
     meter.row('new connection: service?, ipcache, policy, tracked', sends(a, OPENING));
     meter.row('new connection, reported', (family) => {
@@ -166,6 +173,12 @@ export const bench: Bench = {
     meter.row(`new connection, with ${MANY} entries`, sends(a, OPENING));
   },
 };
+
+/** A limit that is never reached. */
+function limitEgress(node: TestNode, id: number, on: boolean): void {
+  const limits = new BandwidthMap(node.maps.weir_bandwidth, new RevisionMap(node.maps.weir_revision));
+  limits.set(endpointId(id), on ? { egress: limitOf(1e15) } : NO_LIMITS);
+}
 
 /** The policy lookup by itself: two searches of the trie. */
 function lookups(meter: Meter, probe: BpfObject): void {
