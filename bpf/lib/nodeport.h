@@ -162,6 +162,9 @@ ALWAYS_INLINE int translated(struct __sk_buff *skb, struct packet *packet)
 	/* What cannot be parsed is nobody's answer and for no service: the host's to refuse. */
 	if (parse(skb, packet) != DROP_NONE)
 		return NOT_A_SERVICE;
+	/* The tunnel's own device takes out what is in it, whatever service may have its port. */
+	if (is_tunnel(packet) && is_host_address(packet->family, &packet->flow.destination))
+		return NOT_A_SERVICE;
 	/* Pods of other nodes answer through the tunnel, if there is one. */
 	if (!tunnel || !tunnel_to_endpoint(packet->family, &packet->flow.source)) {
 		verdict = answer_of_remote_backend(skb, packet);

@@ -256,3 +256,20 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     });
   }
 }
+
+test('what other nodes tunnel is left to the tunnel, whatever service has its port', async () => {
+  using node = await TestNode.start({ ...TUNNEL, tunnelPort: SERVICE_PORT });
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    node.ipcache(NODE[family], 1);
+    node.ipcache(BACKEND[family], 3001);
+    on.backend(node, 1, BACKEND[family], PROTOCOL.UDP);
+    const service = { protocol: PROTOCOL.UDP, backends: [1], kind: LB_NODE_PORT };
+    on.serve(node, { ...service, address: NODE[family], id: SERVICE });
+    on.serve(node, { ...service, address: EXTERNAL[family], id: OTHER_SERVICE });
+    const come = (to: string): string => {
+      const frame = summed(CLIENT[family], to, { udp: [5000, SERVICE_PORT] });
+      return away.run(() => node.runHost('from_netdev', frame)).verdict;
+    };
+    assert.deepEqual([come(NODE[family]), come(EXTERNAL[family])], ['next', 'redirect']);
+  }
+});
