@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BPF_F_NO_PREALLOC, MAP_TYPE, type MapSpec } from './bpf-syscall.ts';
 import { BpfMap, UPDATE } from './bpf-map.ts';
-import { KernelError } from './errno.ts';
+import { ERRNO, KernelError } from './errno.ts';
+import { MapBatch } from './map-batch.ts';
 import { pinFolder } from './testbed.ts';
 
 const hash = (extra: Partial<MapSpec> = {}): BpfMap =>
@@ -130,4 +131,18 @@ test('a frozen map refuses user space', () => {
   using map = hash({ type: MAP_TYPE.ARRAY });
   map.freeze();
   assert.throws(() => map.update(u32(0), u32(1, 1)), { code: 'BPF_MAP_FAILED', errno: 1 });
+});
+
+test('a scan that is disturbed goes on, unless it is disturbed for ever', async (t) => {
+  using map = hash();
+  map.update(u32(1), u32(7, 0));
+  const lookup = MapBatch.prototype.lookup;
+  let disturbances = 1;
+  t.mock.method(MapBatch.prototype, 'lookup', function (this: MapBatch, first: boolean) {
+    const got = lookup.call(this, first);
+    return disturbances-- > 0 ? { ...got, errno: ERRNO.EAGAIN } : got;
+  });
+  assert.deepEqual([...(await read(map))], [[1, 7]]);
+  disturbances = Infinity;
+  await assert.rejects(read(map), { code: 'BPF_MAP_FAILED' });
 });

@@ -9,9 +9,12 @@ const openFunction = libc.func('int open(const char *path, int flags, uint32 mod
   (path: string, flags: number, mode: number) => number
 >;
 
+/** Where the C library keeps this thread's error number. It is read in place: a call for it might change it on the way. */
+const errnoPlace = new Int32Array(koffi.view((libc.func('void *__errno_location()') as KoffiFunc<() => bigint>)(), 4));
+
 /** The error number of the last failed call; to be read before any other native call. */
 export function errno(): number {
-  return koffi.errno();
+  return errnoPlace[0]!;
 }
 
 /**

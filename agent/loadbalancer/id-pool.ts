@@ -15,10 +15,12 @@ export class IdPool {
    * @param name what is numbered, for the error
    * @param last the highest number there may be
    * @param known numbers that are in use in the kernel already: their keys keep them
+   * @param newest a number that was in use and is not to be given out again soon, nor are those below it
    */
-  constructor(name: string, last: number, known: Iterable<readonly [key: string, id: number]> = []) {
+  constructor(name: string, last: number, known: Iterable<readonly [key: string, id: number]> = [], newest = 0) {
     this.#name = name;
     this.#last = last;
+    this.#newest = newest;
     for (const [key, id] of known) {
       if (id < 1 || id > last || this.#taken.has(id) || this.#byKey.has(key)) continue;
       this.#byKey.set(key, id);

@@ -221,6 +221,13 @@ describe('numbers', () => {
     assert.deepEqual(dump(lb).length, 2);
   });
 
+  test('that connections of an earlier life still name are nobody else’s', () => {
+    const lb = new LoadBalancer(NODE, { frontends: [], backends: [['10.9.9.9:1/TCP', 3]], newestBackend: 7 });
+    lb.setService('default', 'web', service());
+    lb.setSlice('default', 'web', slice([at('10.0.0.1')]));
+    assert.equal(lb.changes().backends.update[0]?.id, 8);
+  });
+
   test('run out for one service, not for the others', () => {
     const pool = new IdPool('frontends', 2);
     assert.deepEqual([pool.take('a'), pool.take('b'), pool.take('a')], [1, 2, 1]);

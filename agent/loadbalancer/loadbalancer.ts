@@ -45,7 +45,7 @@ export class LoadBalancer {
     this.#node = node;
     this.#maglevTableSize = maglevTableSize;
     this.#frontendIds = new IdPool('frontends', FRONTEND_ID_MAX, known.frontends);
-    this.#backendIds = new IdPool('backends', BACKEND_ID_MAX, known.backends);
+    this.#backendIds = new IdPool('backends', BACKEND_ID_MAX, known.backends, known.newestBackend);
   }
 
   /** @param service undefined when it is gone */

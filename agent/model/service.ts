@@ -90,6 +90,8 @@ export interface LbChanges {
 export interface KnownIds {
   readonly frontends: Iterable<readonly [key: string, id: number]>;
   readonly backends: Iterable<readonly [key: string, id: number]>;
+  /** The highest number that connections name, though its backend may be gone: a backend that got it would get them too. */
+  readonly newestBackend?: number;
 }
 
 /** Sizes of Maglev's tables to choose from: primes, as permutations need; Cilium's list. */

@@ -145,16 +145,12 @@ OUT_OF_LINE int error_to_remote_backend(struct __sk_buff *skb, struct packet *pa
 		.family = packet->family,
 		.way = NAT_OUT,
 	};
-	const struct nat_entry *out;
 	int reason;
 
 	__builtin_memcpy(key.remote, backend->addr, ADDR_BYTES);
 	__builtin_memcpy(key.local, &packet->inner.destination, ADDR_BYTES);
-	out = bpf_map_lookup_elem(&weir_nat, &key);
-	if (!out)
+	if (!nat_origin(&key, &from))
 		return TCX_NEXT;
-	__builtin_memcpy(from.addr, out->addr, ADDR_BYTES);
-	from.port = out->port;
 	reason = rewrite_quote(skb, packet, &to, END_SOURCE);
 	if (reason == DROP_NONE)
 		reason = rewrite_quote(skb, packet, &from, END_DESTINATION);

@@ -89,7 +89,6 @@ OUT_OF_LINE int masquerade_error(struct __sk_buff *skb, struct packet *packet NO
 {
 	struct lb_socket to BY_WORDS = {};
 	struct nat_key key BY_WORDS;
-	const struct nat_entry *out;
 	struct flow sent BY_WORDS = {
 		.source = packet->inner.destination,
 		.destination = packet->inner.source,
@@ -101,8 +100,7 @@ OUT_OF_LINE int masquerade_error(struct __sk_buff *skb, struct packet *packet NO
 	int reason;
 
 	nat_out_key(&key, packet->family, &sent, 0);
-	out = bpf_map_lookup_elem(&weir_nat, &key);
-	if (!out) {
+	if (!nat_origin(&key, &to)) {
 		entry = ct_find_related(packet);
 		/* About what came to the pod's own address, or stays among those who know that. */
 		if ((entry && entry->direction == DIRECTION_INGRESS) ||
@@ -110,8 +108,6 @@ OUT_OF_LINE int masquerade_error(struct __sk_buff *skb, struct packet *packet NO
 			return DROP_NONE;
 		return DROP_NO_MAPPING;
 	}
-	__builtin_memcpy(to.addr, out->addr, ADDR_BYTES);
-	to.port = out->port;
 	reason = rewrite_quote(skb, packet, &to, END_DESTINATION);
 	to.port = 0;
 	return reason != DROP_NONE ? reason : rewrite_end(skb, packet, &to, END_SOURCE);

@@ -97,28 +97,44 @@ ALWAYS_INLINE bool nat_advance(struct nat_entry *in, const struct packet *packet
 }
 
 /*
- * Where a client's connection goes on from: 1, and *from says so. Both entries are looked up with every packet: nothing leaves
- * by a port that has become somebody else's.
+ * The NAT_IN entry of the connection that `out` is the key of, and in *from where it goes on from; NULL when there is none. Both
+ * entries are looked up every time: nothing is done in the name of a port that has become somebody else's.
  */
+ALWAYS_INLINE struct nat_entry *nat_connection(const struct nat_key *out, struct lb_socket *from)
+{
+	struct nat_key key BY_WORDS = *out;
+	const struct nat_entry *entry = bpf_map_lookup_elem(&weir_nat, out);
+	struct nat_entry *in;
+
+	if (!entry)
+		return NULL;
+	nat_other_key(&key, entry);
+	in = bpf_map_lookup_elem(&weir_nat, &key);
+	if (!in || !nat_belongs_to(in, out) || !nat_is_alive(in))
+		return NULL;
+	__builtin_memcpy(from->addr, key.local, ADDR_BYTES);
+	from->port = key.local_port;
+	return in;
+}
+
+/* Where a client's connection goes on from: 1, and *from says so. */
 OUT_OF_LINE int nat_find(const struct packet *packet NONNULL, __u16 service, struct lb_socket *from NONNULL)
 {
-	struct nat_key out BY_WORDS, key BY_WORDS;
-	const struct nat_entry *entry;
+	struct nat_key out BY_WORDS;
 	struct nat_entry *in;
 
 	nat_out_key(&out, packet->family, &packet->flow, service);
-	entry = bpf_map_lookup_elem(&weir_nat, &out);
-	if (!entry)
-		return 0;
-	key = out;
-	nat_other_key(&key, entry);
-	in = bpf_map_lookup_elem(&weir_nat, &key);
-	if (!in || !nat_belongs_to(in, &out) || !nat_is_alive(in))
+	in = nat_connection(&out, from);
+	if (!in)
 		return 0;
 	nat_advance(in, packet, CT_FORWARD);
-	__builtin_memcpy(from->addr, key.local, ADDR_BYTES);
-	from->port = key.local_port;
 	return 1;
+}
+
+/* The same for who only speaks about the connection. */
+OUT_OF_LINE int nat_origin(const struct nat_key *out NONNULL, struct lb_socket *from NONNULL)
+{
+	return !!nat_connection(out, from);
 }
 
 /* For how long after its last packet a connection that was never answered keeps a port that somebody else needs. */

@@ -186,7 +186,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         }
       });
 
-      test('and that to the client, to the backend, about what it sent to the node', () => {
+      test('and that to the client, to the backend, about what it sent to the node', async () => {
         const sent = ask(4102, { to: EXTERNAL[family] });
         const answered = answer(portOf(sent));
         const { verdict, frame } = complain(answered, ROUTER_OUTSIDE[family], EXTERNAL[family]);
@@ -197,6 +197,10 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const stranger = summed(EXTERNAL[family], CLIENT[family], payload([SERVICE_PORT, 4103]));
         const unknown = complain({ ...answered, frame: stranger }, ROUTER_OUTSIDE[family], EXTERNAL[family]);
         assert.equal(unknown.verdict, 'next', 'of a connection that nobody has');
+        const [back] = await nat.translations(native, 'in');
+        nat.write(native, back!, { port: 9 });
+        const late = complain(answered, ROUTER_OUTSIDE[family], EXTERNAL[family]);
+        assert.equal(late.verdict, 'next', 'the port is somebody else’s by now');
       });
 
       test('through a tunnel, likewise', () => {

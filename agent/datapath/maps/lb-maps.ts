@@ -47,7 +47,9 @@ export class LbMaps implements LbTarget {
     for await (const { key, value } of this.#maps.backends.entries()) {
       backends!.push([socketKey(decodeSocket(value).socket), decode(u32, key)]);
     }
-    return { frontends: frontends!, backends: backends! };
+    let newestBackend = 0;
+    for await (const { value } of this.#maps.flows.entries()) newestBackend = Math.max(newestBackend, decode(u32, value));
+    return { frontends: frontends!, backends: backends!, newestBackend };
   }
 
   async apply({ backends, frontends, table }: LbChanges): Promise<void> {
