@@ -136,6 +136,7 @@ test('a frozen map refuses user space', () => {
 test('a scan that is disturbed goes on, unless it is disturbed for ever', async (t) => {
   using map = hash();
   map.update(u32(1), u32(7, 0));
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called as a method below
   const lookup = MapBatch.prototype.lookup;
   let disturbances = 1;
   t.mock.method(MapBatch.prototype, 'lookup', function (this: MapBatch, first: boolean) {

@@ -279,7 +279,11 @@ for (const family of ['ipv4', 'ipv6'] as const) {
         const [back] = await nat.translations(node, 'in');
         nat.write(node, back!, { port: 9 });
         const late = error(quoteOf(got.frame, headerBytes(got.frame) + 20));
-        assert.deepEqual(await drops(() => leave(late)), ['egress DROP_NO_MAPPING'], 'the port is somebody else’s by now');
+        assert.deepEqual(
+          await drops(() => leave(late)),
+          ['egress DROP_NO_MAPPING'],
+          'the port is somebody else’s by now',
+        );
       });
 
       test('a complaint about what came to the pod itself is from the pod', () => {

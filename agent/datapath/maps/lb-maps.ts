@@ -48,7 +48,8 @@ export class LbMaps implements LbTarget {
       backends!.push([socketKey(decodeSocket(value).socket), decode(u32, key)]);
     }
     let newestBackend = 0;
-    for await (const { value } of this.#maps.flows.entries()) newestBackend = Math.max(newestBackend, decode(u32, value));
+    for await (const { value } of this.#maps.flows.entries())
+      newestBackend = Math.max(newestBackend, decode(u32, value));
     return { frontends: frontends!, backends: backends!, newestBackend };
   }
 

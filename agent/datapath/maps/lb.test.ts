@@ -148,10 +148,7 @@ describe("the services' maps", () => {
       backends: { update: [backend(1), backend(2)], delete: [] },
       frontends: { update, delete: [] },
     });
-    maps.flows.update(
-      encode(lbFlowKey, { client: new Uint8Array(16), clientPort: 4000, service: 2 }),
-      encode(u32, 7),
-    );
+    maps.flows.update(encode(lbFlowKey, { client: new Uint8Array(16), clientPort: 4000, service: 2 }), encode(u32, 7));
     const known = await lb.known();
     assert.equal(known.newestBackend, 7, 'a connection names a backend that is gone');
     assert.deepEqual(Object.fromEntries(known.frontends), { '10.96.0.1:80/TCP': 1, '10.96.0.2:80/TCP': 2 });
